@@ -1,0 +1,3 @@
+//! The commit protocol: pure, no I/O.
+
+pub mod manifest;
