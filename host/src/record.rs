@@ -151,6 +151,31 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
+
+    /// The records from `first` on, in a batch of their own.
+    ///
+    /// # Panics
+    /// When `first` is above `len`.
+    #[must_use]
+    pub fn from_record(&self, first: usize) -> Self {
+        let mut rest = Self::new(self.lane.clone(), self.assignment);
+        rest.offsets.extend_from_slice(&self.offsets[first..]);
+        rest.timestamps.extend_from_slice(&self.timestamps[first..]);
+        for index in first..self.len() {
+            rest.keys.push(self.keys.get(index));
+            rest.values.push(self.values.get(index));
+            if self.headers.ends.is_empty() {
+                continue;
+            }
+            let start = if index == 0 { 0 } else { self.headers.ends[index - 1] };
+            for header in start..self.headers.ends[index] {
+                rest.headers.names.push(self.headers.names.get(header as usize));
+                rest.headers.values.push(self.headers.values.get(header as usize));
+            }
+            rest.headers.ends.push(u32::try_from(rest.headers.names.len()).expect("no more headers than the batch had"));
+        }
+        rest
+    }
 }
 
 /// For each row, the place in the batch of the record that it was made from; never falling.
@@ -158,7 +183,28 @@ pub type Lineage = Vec<u32>;
 
 #[cfg(test)]
 mod tests {
-    use super::PackedBytes;
+    use super::{Batch, Lane, PackedBytes};
+
+    #[test]
+    fn the_rest_of_a_batch_keeps_its_headers() {
+        let mut batch = Batch::new(Lane::new("t", 0), 1);
+        for (offset, headers) in [(5, 2), (6, 0), (9, 1)] {
+            batch.offsets.push(offset);
+            batch.timestamps.push(offset * 10);
+            batch.keys.push(None);
+            batch.values.push(Some(format!("v{offset}").as_bytes()));
+            for header in 0..headers {
+                batch.headers.names.push(Some(format!("h{offset}-{header}").as_bytes()));
+                batch.headers.values.push(None);
+            }
+            batch.headers.ends.push(u32::try_from(batch.headers.names.len()).unwrap());
+        }
+        let rest = batch.from_record(1);
+        assert_eq!((rest.offsets.as_slice(), rest.timestamps.as_slice()), (&[6, 9][..], &[60, 90][..]));
+        assert_eq!(rest.values.get(1), Some(&b"v9"[..]));
+        assert_eq!(rest.headers.ends, [0, 1]);
+        assert_eq!(rest.headers.names.get(0), Some(&b"h9-0"[..]));
+    }
 
     #[test]
     fn packed_bytes_keep_nulls_and_empty_values_apart() {

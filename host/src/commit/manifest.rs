@@ -145,6 +145,20 @@ pub struct Counts {
     pub rows: BTreeMap<String, u64>,
 }
 
+impl Counts {
+    /// Adds other counts to these.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.emitted += other.emitted;
+        self.dropped += other.dropped;
+        self.rejected += other.rejected;
+        self.broken += other.broken;
+        for (output, rows) in &other.rows {
+            *self.rows.entry(output.clone()).or_default() += rows;
+        }
+    }
+}
+
 /// What a writer knows to be visible.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
