@@ -73,6 +73,12 @@ pub(crate) fn transforms(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
+/// Builds the components that only tests use, and answers where they are.
+pub(crate) fn guests(shell: &Shell) -> Result<PathBuf> {
+    cmd!(shell, "cargo build --quiet --release --target wasm32-wasip2 --package wrong-world --package misbehaves").run()?;
+    Ok(target_folder(shell)?.join("wasm32-wasip2").join("release"))
+}
+
 /// Where cargo builds.
 pub(crate) fn target_folder(shell: &Shell) -> Result<PathBuf> {
     let folder = shell.var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);

@@ -32,6 +32,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     let tools = Tools::install(shell)?;
     setup::say("3/6 the sample transforms (a minute the first time)");
     setup::transforms(shell)?;
+    let guests = setup::guests(shell)?;
     if !options.only_tests {
         setup::say("4/6 format, lints, documentation (5 minutes the first time)");
         cmd!(shell, "cargo fmt --all --check").run()?;
@@ -51,6 +52,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         ("TIDEMILL_TEST_S3_FOLDER", servers.s3_folder().display().to_string()),
         ("TIDEMILL_TEST_PYTHON", tools.python().display().to_string()),
         ("TIDEMILL_TEST_COMPONENTS", shell.current_dir().join("host/components").display().to_string()),
+        ("TIDEMILL_TEST_GUESTS", guests.display().to_string()),
         ("TIDEMILL_TEST_BIN", setup::target_folder(shell)?.join("debug").join("tidemill").display().to_string()),
         ("TIDEMILL_TEST_FULL", if options.full { "1" } else { "" }.to_owned()),
         ("AWS_ACCESS_KEY_ID", CREDENTIALS.0.to_owned()),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::record::Lane;
+use crate::{fault::Fault, record::Lane};
 
 /// A numbered entry of a pipeline's log, as JSON. Created once, never changed, never deleted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The version of this format: 1.
@@ -44,8 +45,42 @@ pub struct Manifest {
     pub ts: String,
 }
 
+impl Manifest {
+    /// Its bytes in the store.
+    ///
+    /// # Panics
+    /// Never: there is nothing in a manifest that JSON has no form for.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a manifest is JSON")
+    }
+
+    /// SHA-256 of its bytes: what the next manifest names.
+    pub fn digest(&self) -> String {
+        hex::encode(Sha256::digest(self.encode()))
+    }
+
+    /// A manifest from its bytes.
+    ///
+    /// # Errors
+    /// `LOG_FORK` when they are no manifest: Tidemill wrote them whole or not at all.
+    pub fn decode(key: &str, bytes: &[u8]) -> Result<Self, Fault> {
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| {
+            Fault::outside(format!("{key} is no manifest of this version"))
+                .permanent()
+                .caused_by(error)
+                .code("LOG_FORK")
+                .help("it was edited by hand, or a newer Tidemill wrote it: restore it from the bucket's versions, or update")
+        })?;
+        if manifest.encode() != bytes {
+            let text = format!("{key} is not what Tidemill wrote: it was edited by hand");
+            return Err(Fault::outside(text).permanent().code("LOG_FORK").help("restore it from the bucket's versions"));
+        }
+        Ok(manifest)
+    }
+}
+
 /// What a manifest says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// The first of a log.
@@ -65,7 +100,7 @@ pub enum Kind {
 }
 
 /// Offsets `start <= offset < end` of a lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InputRange {
     /// The lane.
     #[serde(flatten)]
@@ -77,7 +112,7 @@ pub struct InputRange {
 }
 
 /// Which transform ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransformId {
     /// The component's name.
@@ -91,7 +126,7 @@ pub struct TransformId {
 }
 
 /// A file of a flush.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// The output.
@@ -109,7 +144,7 @@ pub struct File {
 }
 
 /// Where the bytes of a file wait until they are published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Stage {
     /// An open multipart upload of the file's key.
@@ -127,7 +162,7 @@ pub enum Stage {
 }
 
 /// What became of the records of a lane. `records = emitted + dropped + rejected + broken`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
     /// Records that were read: `end - start` less the gaps.
@@ -160,7 +195,7 @@ impl Counts {
 }
 
 /// What a writer knows to be visible.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
     /// Every manifest below this number.

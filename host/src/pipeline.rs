@@ -1,0 +1,118 @@
+//! Pipelines: workers that read, transform and write, closers that commit, and the runtime that starts and drains them.
+//!
+//! ```text
+//!  brokers ──► librdkafka ══ lane queues ══► worker 0 ──(2 jobs)──► closer 0 ─┐
+//!              event thread ─(64 controls)─► worker 1 ──(2 jobs)──► closer 1 ─┼─► log and files, one commit at a time
+//!                                              │  ▲                    │      ┘
+//!                                              │  └───(64 controls)────┘ fenced
+//!                                              └─(2 parts a file)─► uploads on the I/O runtime
+//! ```
+
+mod closer;
+pub mod committer;
+mod control;
+mod dead_letters;
+mod kafka_columns;
+mod lanes;
+mod ledger;
+mod meters;
+mod prepare;
+mod rows;
+mod running;
+mod status;
+mod worker;
+
+use std::{fmt::Write, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tokio::{runtime::Handle, task::spawn_blocking};
+
+pub use self::status::{PipelineStatus, State};
+use self::{
+    prepare::prepare,
+    running::{Running, Surroundings},
+};
+use crate::{config, engine::Engine, fault::Fault, parquet::Budget};
+
+/// The pipelines of a host.
+#[derive(Debug)]
+pub struct Runtime {
+    running: Vec<Running>,
+}
+
+impl Runtime {
+    /// Starts pipelines. All that can be refused before the first record is refused here, for all of them.
+    ///
+    /// # Errors
+    /// The first pipeline's fault; then none runs.
+    pub async fn start(host: config::Host, pipelines: Vec<config::Pipeline>) -> Result<Self, Fault> {
+        let handle = Handle::current();
+        blocking(move || {
+            let engine = engine(&host)?;
+            // A quarter of the budget is librdkafka's: it fetches ahead for all pipelines together.
+            let queue_bytes = host.memory_budget / 4 / pipelines.len().max(1) as u64;
+            let budget = Budget::new(host.memory_budget - host.memory_budget / 4);
+            let around = Surroundings { budget, queue_bytes, runtime: handle, writer: writer(), host };
+            let prepared: Vec<_> = pipelines
+                .iter()
+                .map(|pipeline| prepare(&engine, &around.host.transforms, pipeline, &around.runtime))
+                .collect::<Result<_, _>>()?;
+            let start = |(pipeline, prepared)| Running::start(&around, pipeline, prepared);
+            let running = pipelines.iter().zip(&prepared).map(start).collect::<Result<_, _>>()?;
+            Ok(Self { running })
+        })
+        .await
+    }
+
+    /// Does all that `start` does before the first record, and says what it found, one line a pipeline.
+    ///
+    /// # Errors
+    /// The first pipeline's fault.
+    pub async fn validate(host: config::Host, pipelines: Vec<config::Pipeline>) -> Result<Vec<String>, Fault> {
+        let handle = Handle::current();
+        blocking(move || {
+            let engine = engine(&host)?;
+            let validate = |pipeline: &config::Pipeline| {
+                let prepared = prepare(&engine, &host.transforms, pipeline, &handle)?;
+                let mut line = format!("{}: {} -> ", pipeline.name, pipeline.source.topics.join(", "));
+                for transform in prepared.transforms.iter() {
+                    let digest = &transform.sha256[..12];
+                    write!(line, "{} {} ({digest}) -> ", transform.name, transform.version).expect("a string grows");
+                }
+                let outputs: Vec<_> = prepared.outputs.iter().map(|output| output.name.as_str()).collect();
+                write!(line, "{} at {}", outputs.join(", "), prepared.store.url()).expect("a string grows");
+                Ok(line)
+            };
+            pipelines.iter().map(validate).collect()
+        })
+        .await
+    }
+
+    /// What each pipeline is doing.
+    pub fn status(&self) -> Vec<PipelineStatus> {
+        self.running.iter().map(Running::status).collect()
+    }
+
+    /// Flushes, commits, claims and leaves the groups, all pipelines at the same time.
+    ///
+    /// # Errors
+    /// The first pipeline's fault; the others are drained all the same.
+    pub async fn drain(self, timeout: Duration) -> Result<(), Fault> {
+        let drains = self.running.into_iter().map(|running| blocking(move || running.drain(timeout)));
+        join_all(drains).await.into_iter().collect()
+    }
+}
+
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    spawn_blocking(run).await.map_err(|panic| Fault::bug("a pipeline panicked").caused_by(panic))?
+}
+
+fn engine(host: &config::Host) -> Result<Arc<Engine>, Fault> {
+    Engine::new(host.scratch.join("components"))
+}
+
+/// Who this process is, for people who read manifests.
+fn writer() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{name}/{}", std::process::id())
+}

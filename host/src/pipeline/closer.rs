@@ -1,0 +1,219 @@
+//! The closer: one thread a worker that ends sealed files and commits flushes, while the worker reads on.
+//!
+//! ```text
+//! worker --(2 jobs)--> closer: last pages and footer -> last part -> manifest -> publish -> Kafka's offsets
+//! ```
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
+
+use super::{
+    committer::{Committer, Flush, Outcome},
+    control::Control,
+    meters::Meters,
+    status::Shared,
+};
+use crate::{
+    commit::manifest::{self, Counts, InputRange, TransformId},
+    fault::Fault,
+    kafka::Source,
+    parquet::Sealed,
+    store::StageWriter,
+};
+
+/// How many jobs wait at most. A worker that is further ahead than that waits: two flushes are under way, no more.
+pub(super) const QUEUE: usize = 2;
+/// How many files of a flush are staged at the same time.
+const FILES_AT_ONCE: usize = 8;
+
+/// What a worker hands over.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Files of the open flush (its nonce) that are full.
+    Files(String, Vec<SealedFile>),
+    /// The end of a flush.
+    Flush(SealedFlush),
+}
+
+/// A file that gets no more rows.
+#[derive(Debug)]
+pub(super) struct SealedFile {
+    /// The output's name.
+    pub output: String,
+    /// The file.
+    pub file: Sealed<StageWriter>,
+    /// Key-values of its footer.
+    pub footer: Vec<(String, String)>,
+}
+
+/// A flush that gets no more records.
+#[derive(Debug)]
+pub(super) struct SealedFlush {
+    /// Counts the worker's rewinds: a fenced flush takes the later ones of its era with it.
+    pub era: u64,
+    pub nonce: String,
+    pub reason: &'static str,
+    pub inputs: Vec<InputRange>,
+    pub counts: Vec<Counts>,
+    pub transforms: Vec<TransformId>,
+    /// Files that were still open.
+    pub files: Vec<SealedFile>,
+    /// Told when the flush is committed or fenced.
+    pub answers: Vec<Sender<()>>,
+}
+
+/// Files that were staged before their flush was sealed.
+#[derive(Debug, Default)]
+struct Early {
+    nonce: String,
+    files: Vec<manifest::File>,
+}
+
+fn answer(answer: &Sender<()>) {
+    // Whoever asked may have stopped waiting.
+    answer.send(()).ok();
+}
+
+/// The closer's side of a worker.
+#[derive(Debug)]
+pub(super) struct Closer {
+    pub committer: Arc<Committer>,
+    pub source: Arc<Source>,
+    pub worker: Sender<Control>,
+    pub shared: Arc<Shared>,
+    pub meters: Meters,
+    pub runtime: Handle,
+}
+
+impl Closer {
+    /// Runs until the worker hangs up, or a flush can't be committed.
+    pub(super) fn run(self, jobs: &Receiver<Job>) {
+        let mut early = Early::default();
+        let mut fenced = None;
+        for job in jobs {
+            if let Err(fault) = self.job(job, &mut early, &mut fenced) {
+                self.shared.fail(fault);
+                return;
+            }
+        }
+    }
+
+    fn job(&self, job: Job, early: &mut Early, fenced: &mut Option<u64>) -> Result<(), Fault> {
+        let flush = match job {
+            Job::Files(nonce, files) => {
+                let staged = self.stage(files)?;
+                self.forget_other(early, &nonce);
+                early.files.extend(staged);
+                return Ok(());
+            }
+            Job::Flush(flush) => flush,
+        };
+        self.forget_other(early, if *fenced == Some(flush.era) { "" } else { &flush.nonce });
+        if *fenced != Some(flush.era) && !flush.inputs.is_empty() {
+            let answers = flush.answers.clone();
+            self.flush(flush, std::mem::take(&mut early.files), fenced)?;
+            answers.iter().for_each(answer);
+        } else {
+            // Files that are dropped before they were staged abandon their uploads.
+            flush.answers.iter().for_each(answer);
+        }
+        Ok(())
+    }
+
+    /// Discards files that were staged early for a flush which was thrown away since.
+    fn forget_other(&self, early: &mut Early, nonce: &str) {
+        if early.nonce != nonce {
+            self.runtime.block_on(self.committer.discard(&early.files));
+            *early = Early { nonce: nonce.to_owned(), files: Vec::new() };
+        }
+    }
+
+    fn flush(&self, flush: SealedFlush, files: Vec<manifest::File>, fenced: &mut Option<u64>) -> Result<(), Fault> {
+        let mut files = files;
+        files.extend(self.stage(flush.files)?);
+        let summary = Summary::of(&flush.counts, &files, flush.reason);
+        let offsets: Vec<_> = flush.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
+        let SealedFlush { nonce, inputs, counts, transforms, .. } = flush;
+        let commit = self.committer.commit(Flush { nonce, inputs, transforms, files, counts });
+        match self.runtime.block_on(commit)? {
+            Outcome::Committed { seq } => {
+                self.committed(seq, &offsets, &summary);
+            }
+            Outcome::Fenced { lane, position } => {
+                tracing::warn!(%lane, position, "fenced: another replica moved a lane, its flush is read again");
+                self.meters.fenced();
+                self.shared.update(|status| status.fenced += 1);
+                *fenced = Some(flush.era);
+                // A worker that is gone has nothing to rewind.
+                self.worker.send(Control::Fenced(flush.era)).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends files and waits until all their bytes are staged.
+    fn stage(&self, files: Vec<SealedFile>) -> Result<Vec<manifest::File>, Fault> {
+        let tasks = files.into_iter().map(|file| self.runtime.spawn_blocking(move || file.stage()));
+        let staged = stream::iter(tasks).buffered(FILES_AT_ONCE).map(|joined| match joined {
+            Ok(file) => file,
+            Err(panic) => Err(Fault::bug("the thread that ends a file panicked").caused_by(panic)),
+        });
+        self.runtime.block_on(staged.try_collect())
+    }
+
+    fn committed(&self, seq: u64, offsets: &[(crate::record::Lane, i64)], summary: &Summary) {
+        tracing::info!(
+            seq,
+            reason = summary.reason,
+            records = summary.counts.records,
+            files = summary.files,
+            bytes = summary.bytes,
+            "flush committed"
+        );
+        self.meters.committed(summary.reason, summary.files, summary.bytes);
+        self.shared.update(|status| {
+            status.committed.add(&summary.counts);
+            status.files += summary.files;
+            status.bytes += summary.bytes;
+            status.flushes += 1;
+        });
+        // A hint for lag tools: the log is the truth.
+        if let Err(fault) = self.source.commit_offsets(offsets, &seq.to_string()) {
+            tracing::debug!(seq, "kafka did not take the committed offsets: {fault}");
+        }
+    }
+}
+
+impl SealedFile {
+    fn stage(self) -> Result<manifest::File, Fault> {
+        let rows = self.file.rows();
+        let staged = self.file.close(self.footer)?.finish()?;
+        Ok(manifest::File {
+            output: self.output,
+            key: staged.key,
+            rows,
+            bytes: staged.bytes,
+            sha256: staged.sha256,
+            stage: staged.stage,
+        })
+    }
+}
+
+/// What is said of a flush when it is committed.
+struct Summary {
+    reason: &'static str,
+    counts: Counts,
+    files: u64,
+    bytes: u64,
+}
+
+impl Summary {
+    fn of(lanes: &[Counts], files: &[manifest::File], reason: &'static str) -> Self {
+        let mut counts = Counts::default();
+        lanes.iter().for_each(|lane| counts.add(lane));
+        Self { reason, counts, files: files.len() as u64, bytes: files.iter().map(|file| file.bytes).sum() }
+    }
+}

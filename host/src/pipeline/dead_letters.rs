@@ -1,0 +1,145 @@
+//! Dead letters: records that did not become rows, kept with all that is needed to replay them.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, RecordBatch,
+    builder::{BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder},
+};
+use arrow_schema::SchemaRef;
+
+use crate::{
+    record::Batch,
+    schema::{self, DataType, Field},
+};
+
+/// The name of the output.
+pub(super) const OUTPUT: &str = "dead_letters";
+
+/// The stage that refused a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its value does not fit the fields that the transform reads.
+    Decode,
+    /// The transform rejected it.
+    Transform,
+    /// A row of it can't be written.
+    Sink,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Transform => "transform",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// Why a record of a batch became a dead letter.
+#[derive(Debug)]
+pub(super) struct DeadLetter {
+    /// Its place in the batch.
+    pub index: u32,
+    /// Who refused it.
+    pub stage: Stage,
+    /// What kind of error it is, such as `NOT_JSON`.
+    pub class: &'static str,
+    /// The field at fault, if one is.
+    pub field: Option<String>,
+    /// What went wrong.
+    pub error: String,
+}
+
+/// The Arrow schema of dead letters.
+pub(super) fn schema() -> SchemaRef {
+    let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
+    schema::to_arrow(&[
+        field("topic", DataType::Utf8, false),
+        field("partition", DataType::Int32, false),
+        field("offset", DataType::Int64, false),
+        field("timestamp", DataType::TimestampMicros, true),
+        field("key", DataType::Binary, true),
+        field("payload", DataType::Binary, true),
+        field("stage", DataType::Utf8, false),
+        field("class", DataType::Utf8, false),
+        field("field", DataType::Utf8, true),
+        field("error", DataType::Utf8, false),
+        field("component", DataType::Utf8, false),
+        field("digest", DataType::Utf8, false),
+    ])
+}
+
+/// The rows of dead letters.
+pub(super) fn rows(batch: &Batch, letters: &[DeadLetter], component: &str, digest: &str) -> RecordBatch {
+    let (mut topic, mut stage, mut class) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+    let (mut field, mut error) = (StringBuilder::new(), StringBuilder::new());
+    let (mut components, mut digests) = (StringBuilder::new(), StringBuilder::new());
+    let (mut partition, mut offset) = (Int32Builder::new(), Int64Builder::new());
+    let mut timestamp = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let (mut key, mut payload) = (BinaryBuilder::new(), BinaryBuilder::new());
+    for letter in letters {
+        let index = letter.index as usize;
+        topic.append_value(&batch.lane.topic);
+        partition.append_value(batch.lane.partition);
+        offset.append_value(batch.offsets[index]);
+        timestamp.append_option(micros(batch.timestamps[index]));
+        key.append_option(batch.keys.get(index));
+        payload.append_option(batch.values.get(index));
+        stage.append_value(letter.stage.name());
+        class.append_value(letter.class);
+        field.append_option(letter.field.as_deref());
+        error.append_value(&letter.error);
+        components.append_value(component);
+        digests.append_value(digest);
+    }
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(topic.finish()),
+        Arc::new(partition.finish()),
+        Arc::new(offset.finish()),
+        Arc::new(timestamp.finish()),
+        Arc::new(key.finish()),
+        Arc::new(payload.finish()),
+        Arc::new(stage.finish()),
+        Arc::new(class.finish()),
+        Arc::new(field.finish()),
+        Arc::new(error.finish()),
+        Arc::new(components.finish()),
+        Arc::new(digests.finish()),
+    ];
+    RecordBatch::try_new(schema(), columns).expect("the builders stand in the order of the schema")
+}
+
+/// Kafka's timestamp (milliseconds, -1 for none) in microseconds.
+pub(super) fn micros(timestamp: i64) -> Option<i64> {
+    (timestamp >= 0).then(|| timestamp.saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+
+    use super::{DeadLetter, Stage, rows};
+    use crate::record::{Batch, Lane};
+
+    #[test]
+    fn a_dead_letter_can_be_replayed() {
+        let mut batch = Batch::new(Lane::new("clicks", 3), 1);
+        for offset in [7, 8] {
+            batch.offsets.push(offset);
+            batch.timestamps.push(if offset == 7 { -1 } else { 1_700_000_000_123 });
+            batch.keys.push((offset == 8).then_some(&b"k"[..]));
+            batch.values.push((offset == 8).then_some(&b"not json"[..]));
+        }
+        let letter =
+            |index| DeadLetter { index, stage: Stage::Decode, class: "NOT_JSON", field: None, error: "at byte 0".into() };
+        let rows = rows(&batch, &[letter(0), letter(1)], "clean-clicks", "ab");
+        assert_eq!(rows["offset"].as_primitive::<Int64Type>().values(), &[7, 8]);
+        let timestamps = rows["timestamp"].as_primitive::<TimestampMicrosecondType>();
+        assert_eq!(timestamps.iter().collect::<Vec<_>>(), [None, Some(1_700_000_000_123_000)]);
+        assert_eq!(rows["payload"].as_binary::<i32>().iter().collect::<Vec<_>>(), [None, Some(&b"not json"[..])]);
+        assert_eq!(rows["key"].as_binary::<i32>().iter().collect::<Vec<_>>(), [None, Some(&b"k"[..])]);
+    }
+}

@@ -1,0 +1,180 @@
+//! Which worker owns which lane: the pipeline's side of a rebalance.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Sender, bounded};
+use tokio::runtime::Handle;
+
+use super::{committer::Committer, control::Control, status::Shared};
+use crate::{
+    config::Start,
+    fault::Fault,
+    kafka::{Assignments, Placed, Source},
+    record::Lane,
+};
+
+/// How long a revoke waits for the flush of what was read. Later it commits as well, if no other replica was faster.
+const REVOKE_FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The lanes of a pipeline in this process, by worker.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    pub pipeline: String,
+    pub start: Start,
+    pub committer: Arc<Committer>,
+    pub workers: Vec<Sender<Control>>,
+    pub shared: Arc<Shared>,
+    pub runtime: Handle,
+    /// Set right after the source was started; a rebalance waits for it.
+    pub source: OnceLock<Arc<Source>>,
+    owners: Mutex<BTreeMap<Lane, usize>>,
+    assignments: AtomicU64,
+}
+
+impl Lanes {
+    pub(super) fn new(
+        pipeline: &str,
+        start: Start,
+        committer: Arc<Committer>,
+        workers: Vec<Sender<Control>>,
+        shared: Arc<Shared>,
+        runtime: Handle,
+    ) -> Self {
+        Self {
+            pipeline: pipeline.to_owned(),
+            start,
+            committer,
+            workers,
+            shared,
+            runtime,
+            source: OnceLock::new(),
+            owners: Mutex::default(),
+            assignments: AtomicU64::new(1),
+        }
+    }
+
+    /// The number of a new assignment: batches that an older one fetched are told by theirs.
+    pub(super) fn next_assignment(&self) -> u64 {
+        self.assignments.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Positions of lanes: what the log says, or the configured start, which is then written to the log at once.
+    fn positions(&self, lanes: &[Lane]) -> Result<BTreeMap<Lane, i64>, Fault> {
+        self.runtime.block_on(self.committer.follow())?;
+        let mut positions = BTreeMap::new();
+        let mut unknown = Vec::new();
+        for lane in lanes {
+            match self.committer.position(lane) {
+                Some(position) => drop(positions.insert(lane.clone(), position)),
+                None => unknown.push(lane.clone()),
+            }
+        }
+        if !unknown.is_empty() {
+            let starts = self.shared.patiently(&self.runtime, || self.starts(&unknown))?;
+            positions.extend(self.runtime.block_on(self.committer.start(starts))?);
+        }
+        Ok(positions)
+    }
+
+    /// The configured start of lanes that the log does not know. A partition of a topic that it does know was added
+    /// later and starts at its low watermark, whatever is configured: else `latest` would lose its first records.
+    fn starts(&self, lanes: &[Lane]) -> Result<Vec<(Lane, i64)>, Fault> {
+        let source = self.source.wait();
+        let known: BTreeSet<Arc<str>> =
+            self.committer.lanes().into_iter().map(|(lane, _)| Arc::clone(&lane.topic)).collect();
+        let (grown, fresh): (Vec<_>, Vec<_>) = lanes.iter().cloned().partition(|lane| known.contains(&lane.topic));
+        let mut starts = Vec::with_capacity(lanes.len());
+        for lane in grown {
+            let low = source.watermarks(&lane)?.start;
+            starts.push((lane, low));
+        }
+        match &self.start {
+            Start::Timestamp(millis) if !fresh.is_empty() => starts.extend(source.offsets_at(&fresh, *millis)?),
+            start => {
+                for lane in fresh {
+                    let offset = start_of(start, &lane, source)?;
+                    starts.push((lane, offset));
+                }
+            }
+        }
+        Ok(starts)
+    }
+
+    /// Tells the workers that own lanes, and answers how many were told.
+    fn tell(&self, lanes: &[Lane], answer: &Sender<()>) -> usize {
+        let mut by_worker: BTreeMap<usize, Vec<Lane>> = BTreeMap::new();
+        {
+            let mut owners = self.owners.lock().expect("nothing panics while it holds this lock");
+            for lane in lanes {
+                if let Some(worker) = owners.remove(lane) {
+                    by_worker.entry(worker).or_default().push(lane.clone());
+                }
+            }
+        }
+        let tell = |(worker, lanes)| self.workers[worker].send(Control::Revoke(lanes, answer.clone())).is_ok();
+        by_worker.into_iter().map(tell).filter(|told| *told).count()
+    }
+}
+
+fn start_of(start: &Start, lane: &Lane, source: &Source) -> Result<i64, Fault> {
+    let watermarks = source.watermarks(lane)?;
+    Ok(match start {
+        Start::Latest => watermarks.end,
+        Start::Offsets(topics) => {
+            topics.get(&*lane.topic).and_then(|offsets| offsets.get(&lane.partition)).copied().unwrap_or(watermarks.start)
+        }
+        Start::Earliest | Start::Timestamp(_) => watermarks.start,
+    })
+}
+
+impl Assignments for Lanes {
+    fn assign(&self, lanes: &[Lane]) -> Result<Vec<Placed>, Fault> {
+        let mut positions = self.positions(lanes)?;
+        let assignment = self.next_assignment();
+        let mut placed: Vec<Vec<Placed>> = vec![Vec::new(); self.workers.len()];
+        {
+            let mut owners = self.owners.lock().expect("nothing panics while it holds this lock");
+            let mut load = vec![0; self.workers.len()];
+            owners.values().for_each(|&worker| load[worker] += 1);
+            for lane in lanes {
+                let worker = (0..load.len()).min_by_key(|&worker| load[worker]).expect("a pipeline has a worker");
+                load[worker] += 1;
+                owners.insert(lane.clone(), worker);
+                let start = positions.remove(lane).expect("`positions` answers every lane");
+                placed[worker].push(Placed { lane: lane.clone(), worker, start, assignment });
+            }
+        }
+        tracing::info!(pipeline = self.pipeline, lanes = lanes.len(), assignment, "lanes assigned");
+        for (worker, placed) in placed.iter().enumerate().filter(|(_, placed)| !placed.is_empty()) {
+            // A worker that is gone has failed the pipeline; its lanes are not read.
+            self.workers[worker].send(Control::Assign(placed.clone())).ok();
+        }
+        Ok(placed.into_iter().flatten().collect())
+    }
+
+    fn revoke(&self, lanes: &[Lane]) {
+        let (answer, answers) = bounded(self.workers.len());
+        let told = self.tell(lanes, &answer);
+        drop(answer);
+        let deadline = Instant::now() + REVOKE_FLUSH_TIMEOUT;
+        let committed = (0..told).take_while(|_| answers.recv_deadline(deadline).is_ok()).count();
+        tracing::info!(pipeline = self.pipeline, lanes = lanes.len(), in_time = committed == told, "lanes revoked");
+    }
+
+    fn lost(&self, lanes: &[Lane]) {
+        let (answer, _) = bounded(self.workers.len());
+        self.tell(lanes, &answer);
+        tracing::warn!(pipeline = self.pipeline, lanes = lanes.len(), "lanes lost to another member of the group");
+    }
+
+    fn failed(&self, fault: Fault) {
+        self.shared.fail(fault);
+    }
+}

@@ -1,0 +1,100 @@
+//! The metrics of a pipeline. Names stand in `telemetry`.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics::{Label, counter, gauge, histogram};
+
+use crate::{commit::manifest::Counts, engine::GuestMetrics, telemetry::names};
+
+/// The metrics of a pipeline, with its labels.
+#[derive(Clone, Debug)]
+pub(super) struct Meters {
+    labels: Arc<[Label]>,
+}
+
+impl Meters {
+    pub(super) fn new(pipeline: &str, component: &str, digest: &str) -> Self {
+        let label = |name: &'static str, value: &str| Label::new(name, value.to_owned());
+        Self { labels: [label("pipeline", pipeline), label("component", component), label("digest", digest)].into() }
+    }
+
+    fn pipeline(&self) -> Vec<Label> {
+        vec![self.labels[0].clone()]
+    }
+
+    fn with(&self, name: &'static str, value: &'static str) -> Vec<Label> {
+        vec![self.labels[0].clone(), Label::from_static_parts(name, value)]
+    }
+
+    /// Records of a batch were processed.
+    pub(super) fn processed(&self, counts: &Counts, bytes: usize) {
+        let records = [
+            (names::RECORDS_RECEIVED, counts.records),
+            (names::RECORDS_EMITTED, counts.emitted),
+            (names::RECORDS_DROPPED, counts.dropped),
+            (names::RECORDS_REJECTED, counts.rejected),
+            (names::RECORDS_BROKEN, counts.broken),
+        ];
+        for (name, value) in records {
+            counter!(name, self.labels.to_vec()).increment(value);
+        }
+        counter!(names::BYTES_RECEIVED, self.pipeline()).increment(bytes as u64);
+    }
+
+    /// A stage took this long for a batch.
+    pub(super) fn stage(&self, stage: &'static str, took: Duration) {
+        histogram!(names::STAGE_SECONDS, self.with("stage", stage)).record(took);
+    }
+
+    /// A file was closed.
+    pub(super) fn closed(&self, reason: &'static str, files: usize) {
+        counter!(names::CLOSES, self.with("reason", reason)).increment(files as u64);
+    }
+
+    /// A flush was committed.
+    pub(super) fn committed(&self, reason: &'static str, files: u64, bytes: u64) {
+        counter!(names::FLUSHES, self.with("reason", reason)).increment(1);
+        counter!(names::FILES_PUBLISHED, self.pipeline()).increment(files);
+        counter!(names::BYTES_PUBLISHED, self.pipeline()).increment(bytes);
+    }
+
+    /// Another replica fenced a flush.
+    pub(super) fn fenced(&self) {
+        counter!(names::FENCED, self.pipeline()).increment(1);
+    }
+
+    /// What a worker holds.
+    pub(super) fn holds(&self, worker: usize, open_files: usize, buffered_bytes: u64, guest_bytes: u64) {
+        let labels = || vec![self.labels[0].clone(), Label::new("worker", worker.to_string())];
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and 2^53 bytes are far away")]
+        let float = |value: u64| value as f64;
+        gauge!(names::OPEN_FILES, labels()).set(float(open_files as u64));
+        gauge!(names::BUFFERED_BYTES, labels()).set(float(buffered_bytes));
+        gauge!(names::TRANSFORM_MEMORY_BYTES, labels()).set(float(guest_bytes));
+    }
+}
+
+impl Meters {
+    fn guest(&self, name: &str, labels: &[(String, String)]) -> (String, Vec<Label>) {
+        let own = labels.iter().map(|(name, value)| Label::new(name.clone(), value.clone()));
+        (format!("{}{name}", names::GUEST_PREFIX), self.labels.iter().cloned().chain(own).collect())
+    }
+}
+
+/// A guest's own metrics, beside the pipeline's labels.
+impl GuestMetrics for Meters {
+    fn counter_add(&self, name: &str, labels: &[(String, String)], value: u64) {
+        let (name, labels) = self.guest(name, labels);
+        counter!(name, labels).increment(value);
+    }
+
+    fn gauge_set(&self, name: &str, labels: &[(String, String)], value: f64) {
+        let (name, labels) = self.guest(name, labels);
+        gauge!(name, labels).set(value);
+    }
+
+    fn histogram_record(&self, name: &str, labels: &[(String, String)], value: f64) {
+        let (name, labels) = self.guest(name, labels);
+        histogram!(name, labels).record(value);
+    }
+}

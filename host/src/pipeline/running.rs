@@ -1,0 +1,196 @@
+//! A pipeline that runs: its source, its workers and their closers.
+
+use std::{
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::bounded;
+use tokio::runtime::Handle;
+
+use super::{
+    closer::{self, Closer},
+    committer::Committer,
+    control::{self, Control},
+    lanes::Lanes,
+    meters::Meters,
+    prepare::Prepared,
+    rows::Rows,
+    status::{PipelineStatus, Shared},
+    worker::{Setting, Worker},
+};
+use crate::{
+    config::{self, Format},
+    decode::Decoder,
+    engine::{GuestContext, GuestMetrics},
+    fault::Fault,
+    kafka::Source,
+    parquet::Budget,
+    schema::Input,
+};
+
+/// The epoch of every log: later ones come with `repair`.
+const EPOCH: u16 = 1;
+
+/// A pipeline that runs.
+#[derive(Debug)]
+pub(super) struct Running {
+    shared: Arc<Shared>,
+    committer: Arc<Committer>,
+    source: Arc<Source>,
+    lanes: Arc<Lanes>,
+    threads: Vec<JoinHandle<()>>,
+    runtime: Handle,
+}
+
+/// What the pipelines of a host share.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub host: config::Host,
+    pub budget: Arc<Budget>,
+    /// Bytes that librdkafka may hold for this pipeline.
+    pub queue_bytes: u64,
+    pub runtime: Handle,
+    /// Who this process is, in manifests.
+    pub writer: String,
+}
+
+impl Running {
+    /// Starts a pipeline: recovers its log, joins its group. Blocks: not for the I/O runtime.
+    pub(super) fn start(around: &Surroundings, pipeline: &config::Pipeline, prepared: &Prepared) -> Result<Self, Fault> {
+        let Surroundings { host, budget, queue_bytes, runtime, writer } = around;
+        let transform = &pipeline.transforms[0];
+        let name = &pipeline.name;
+        let committer =
+            runtime.block_on(Committer::open(prepared.store.clone(), name, EPOCH, writer.clone()))?;
+        let shared = Arc::new(Shared::new(name));
+        let meters = Meters::new(name, prepared.component.name(), prepared.component.digest());
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..host.workers).map(|_| bounded(control::QUEUE)).unzip();
+        let lanes = Arc::new(Lanes::new(
+            name,
+            pipeline.source.start.clone(),
+            Arc::clone(&committer),
+            senders.clone(),
+            Arc::clone(&shared),
+            runtime.clone(),
+        ));
+        // Instances are made before the group is joined: what they refuse costs no rebalance.
+        let mut rows = Vec::with_capacity(host.workers);
+        for _ in 0..host.workers {
+            let context = GuestContext { pipeline: name.clone() };
+            let metrics: Arc<dyn GuestMetrics> = Arc::new(meters.clone());
+            let instance = prepared.component.instantiate(context, &transform.config, &transform.limits, metrics)?;
+            rows.push(Rows {
+                decoder: decoder(pipeline, &prepared.descriptor.input)?,
+                instance,
+                places: prepared.places.clone(),
+                outputs: Arc::clone(&prepared.outputs),
+                on_error: transform.on_error,
+                component: transform.component.clone(),
+                digest: prepared.component.digest().to_owned(),
+                meters: meters.clone(),
+            });
+        }
+        let with_headers = pipeline.source.format == Format::Raw;
+        let assignments = Arc::clone(&lanes);
+        let (source, queues) =
+            Source::start(&pipeline.kafka, &pipeline.source, host.workers, with_headers, assignments, *queue_bytes)?;
+        let source = Arc::new(source);
+        lanes.source.set(Arc::clone(&source)).expect("the source is started once");
+        let setting = Setting {
+            pipeline: name.as_str().into(),
+            store: prepared.store.clone(),
+            committer: Arc::clone(&committer),
+            source: Arc::clone(&source),
+            lanes: Arc::clone(&lanes),
+            shared: Arc::clone(&shared),
+            meters: meters.clone(),
+            outputs: Arc::clone(&prepared.outputs),
+            budget: Arc::clone(budget),
+            scratch: host.scratch.clone(),
+            flush: pipeline.flush,
+            transforms: Arc::clone(&prepared.transforms),
+            runtime: runtime.clone(),
+        };
+        let mut threads = Vec::with_capacity(2 * host.workers);
+        for (number, ((queue, rows), controls)) in queues.into_iter().zip(rows).zip(receivers).enumerate() {
+            let (jobs, queued) = bounded(closer::QUEUE);
+            let closer = Closer {
+                committer: Arc::clone(&committer),
+                source: Arc::clone(&source),
+                worker: senders[number].clone(),
+                shared: Arc::clone(&shared),
+                meters: meters.clone(),
+                runtime: runtime.clone(),
+            };
+            let worker = Worker::new(number, setting.clone(), queue, controls, jobs, rows)?;
+            threads.push(spawn(format!("closer-{number}"), &shared, move || closer.run(&queued))?);
+            threads.push(spawn(format!("worker-{number}"), &shared, move || worker.run())?);
+        }
+        Ok(Self { shared, committer, source, lanes, threads, runtime: runtime.clone() })
+    }
+
+    pub(super) fn status(&self) -> PipelineStatus {
+        self.shared.status()
+    }
+
+    /// Flushes, commits, claims, and leaves the group. Blocks: not for the I/O runtime.
+    ///
+    /// # Errors
+    /// When the pipeline failed before, or not all is committed in time: what is missing is read again at the next start.
+    pub(super) fn drain(self, timeout: Duration) -> Result<(), Fault> {
+        let deadline = Instant::now() + timeout;
+        let (answer, answers) = bounded(self.lanes.workers.len());
+        let told = self.lanes.workers.iter().filter(|worker| worker.send(Control::Drain(answer.clone())).is_ok()).count();
+        drop(answer);
+        let committed = (0..told).take_while(|_| answers.recv_deadline(deadline).is_ok()).count();
+        if let Some(fault) = self.shared.take_fault() {
+            return Err(fault);
+        }
+        if committed < told {
+            let text = format!("the last flush was not committed within {timeout:?}");
+            return Err(Fault::outside(text).help("nothing is lost: it is read again at the next start"));
+        }
+        self.runtime.block_on(self.committer.claim())?;
+        self.source.stop();
+        for thread in self.threads {
+            thread.join().map_err(|_| Fault::bug("a thread of the pipeline panicked"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Spawns a thread whose panic fails the pipeline instead of silently ending it.
+fn spawn(name: String, shared: &Arc<Shared>, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
+    let guard = PanicGuard(Arc::clone(shared));
+    let run = move || {
+        let guard = guard;
+        run();
+        drop(guard);
+    };
+    thread::Builder::new()
+        .name(name)
+        .spawn(run)
+        .map_err(|error| Fault::outside("start a thread").caused_by(error).permanent())
+}
+
+struct PanicGuard(Arc<Shared>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(Fault::bug("a thread of the pipeline panicked: the log has the place"));
+        }
+    }
+}
+
+fn decoder(pipeline: &config::Pipeline, input: &Input) -> Result<Option<Decoder>, Fault> {
+    match (pipeline.source.format, input) {
+        (Format::Json, Input::Rows(fields)) => {
+            let fields: Vec<_> = fields.iter().map(|(field, _)| field.clone()).collect();
+            Decoder::json(&fields).map(Some)
+        }
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,286 @@
+//! The worker loop: fetch, decode, transform, partition and encode, on one thread from start to end.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, Sender};
+use tokio::runtime::Handle;
+
+use super::{
+    closer::{Job, SealedFile, SealedFlush},
+    committer::Committer,
+    control::Control,
+    lanes::Lanes,
+    ledger::{Fit, Ledger},
+    meters::Meters,
+    rows::Rows,
+    status::Shared,
+};
+use crate::{
+    commit::{manifest::TransformId, names},
+    config,
+    fault::Fault,
+    kafka::{Placed, Source, WorkerQueue},
+    parquet::{Budget, Files, OutputSpec, Sealed},
+    record::{Batch, Lane},
+    store::{StageWriter, Store},
+};
+
+/// Records of a batch at most: enough to make the cost of a guest call small, few enough to stay in the cache.
+const BATCH_RECORDS: usize = 4096;
+/// Bytes of a batch at most.
+const BATCH_BYTES: usize = 4 << 20;
+/// How long a fetch waits for records, so that control messages and deadlines are seen.
+const FETCH_WAIT: Duration = Duration::from_millis(50);
+/// Hive partitions that a flush may have open.
+const MAX_OPEN_FILES: usize = 256;
+
+/// What the workers of a pipeline share.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub pipeline: Arc<str>,
+    pub store: Store,
+    pub committer: Arc<Committer>,
+    pub source: Arc<Source>,
+    pub lanes: Arc<Lanes>,
+    pub shared: Arc<Shared>,
+    pub meters: Meters,
+    pub outputs: Arc<[OutputSpec]>,
+    pub budget: Arc<Budget>,
+    pub scratch: PathBuf,
+    pub flush: config::Flush,
+    pub transforms: Arc<[TransformId]>,
+    pub runtime: Handle,
+}
+
+/// A worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub number: usize,
+    pub setting: Setting,
+    pub queue: WorkerQueue,
+    pub controls: Receiver<Control>,
+    pub closer: Sender<Job>,
+    pub rows: Rows,
+    ledger: Ledger,
+    files: Files<StageWriter>,
+    flush: Option<OpenFlush>,
+    era: u64,
+    last_record: Instant,
+}
+
+/// The flush that is being filled.
+#[derive(Debug)]
+struct OpenFlush {
+    nonce: String,
+    began: Instant,
+    began_ms: i64,
+    files: u32,
+}
+
+impl Worker {
+    pub(super) fn new(
+        number: usize,
+        setting: Setting,
+        queue: WorkerQueue,
+        controls: Receiver<Control>,
+        closer: Sender<Job>,
+        rows: Rows,
+    ) -> Result<Self, Fault> {
+        let files = open_files(&setting)?;
+        let (ledger, last_record) = (Ledger::default(), Instant::now());
+        Ok(Self { number, setting, queue, controls, closer, rows, ledger, files, flush: None, era: 0, last_record })
+    }
+
+    /// Runs until it is drained, or something fails.
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.setting.shared);
+        while !shared.failed() {
+            match self.turn() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(fault) => shared.fail(fault),
+            }
+        }
+    }
+
+    /// One turn of the loop; `false` ends it.
+    fn turn(&mut self) -> Result<bool, Fault> {
+        if !self.controls()? {
+            return Ok(false);
+        }
+        if let Some(reason) = self.due() {
+            self.seal(reason, Vec::new())?;
+        }
+        let fetch = Instant::now();
+        let batches = self.queue.fetch(FETCH_WAIT, BATCH_RECORDS, BATCH_BYTES)?;
+        if batches.is_empty() {
+            return Ok(true);
+        }
+        self.setting.meters.stage("fetch", fetch.elapsed());
+        // An assignment is announced before its lanes are read: what was fetched just now may need it.
+        if !self.controls()? {
+            return Ok(false);
+        }
+        for batch in batches {
+            self.batch(batch)?;
+        }
+        let full = self.files.take_sealed();
+        if !full.is_empty() {
+            self.setting.meters.closed("full", full.len());
+            let files = self.sealed(full);
+            let nonce = self.flush.as_ref().map(|flush| flush.nonce.clone()).expect("files are open only in a flush");
+            self.send(Job::Files(nonce, files))?;
+        }
+        let (open, buffered) = (self.files.open_files(), self.files.buffered_bytes());
+        self.setting.meters.holds(self.number, open, buffered, self.rows.guest_bytes());
+        Ok(true)
+    }
+
+    /// Why a flush is due.
+    fn due(&self) -> Option<&'static str> {
+        let flush = self.flush.as_ref()?;
+        if flush.began.elapsed() >= self.setting.flush.every {
+            return Some("age");
+        }
+        (self.last_record.elapsed() >= self.setting.flush.idle).then_some("idle")
+    }
+
+    /// Does what it was told; `false` ends the loop.
+    fn controls(&mut self) -> Result<bool, Fault> {
+        while let Ok(control) = self.controls.try_recv() {
+            match control {
+                Control::Assign(placed) => {
+                    for Placed { lane, start, assignment, .. } in placed {
+                        self.ledger.assign(lane, assignment, start);
+                    }
+                }
+                Control::Revoke(lanes, answer) => {
+                    self.seal("revoke", vec![answer])?;
+                    lanes.iter().for_each(|lane| self.ledger.revoke(lane));
+                }
+                Control::Fenced(era) if era == self.era => self.rewind()?,
+                Control::Fenced(_) => {}
+                Control::Drain(answer) => {
+                    self.seal("drain", vec![answer])?;
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn batch(&mut self, batch: Batch) -> Result<(), Fault> {
+        let (batch, hole) = match self.ledger.fit(&batch.lane, batch.assignment, &batch.offsets) {
+            Fit::Stale | Fit::Old => return Ok(()),
+            Fit::New { first: 0, hole } => (batch, hole),
+            Fit::New { first, hole } => (batch.from_record(first), hole),
+        };
+        if hole && !self.hole_is_harmless(&batch.lane)? {
+            return Ok(());
+        }
+        self.last_record = Instant::now();
+        let nonce = || names::nonce(rand::random());
+        let flush = self.flush.get_or_insert_with(|| OpenFlush {
+            nonce: nonce(),
+            began: Instant::now(),
+            began_ms: chrono::Utc::now().timestamp_millis(),
+            files: 0,
+        });
+        let Setting { pipeline, store, committer, runtime, outputs, .. } = &self.setting;
+        let seq = committer.next_seq();
+        let mut open = |place: &crate::parquet::Place| {
+            flush.files += 1;
+            let output = &outputs[place.output].name;
+            let key = names::data_key(pipeline, output, &place.hive_path, flush.began_ms, seq, &flush.nonce, flush.files);
+            Ok(store.stage(key, runtime.clone()))
+        };
+        let counts = self.rows.process(&batch, &mut self.files, &mut open)?;
+        let last = *batch.offsets.last().expect("a batch that fits has a new record");
+        self.ledger.add(&batch.lane, last + 1, &counts);
+        self.setting.meters.processed(&counts, batch.values.data().len());
+        self.setting.shared.update(|status| status.processed.add(&counts));
+        Ok(())
+    }
+
+    /// Whether compaction or a transaction made the hole. Offsets below the low watermark are gone unread: the lane halts.
+    fn hole_is_harmless(&mut self, lane: &Lane) -> Result<bool, Fault> {
+        let next = self.ledger.next(lane).expect("the lane was just found to be the worker's");
+        let low = self.setting.shared.patiently(&self.setting.runtime, || self.setting.source.watermarks(lane))?.start;
+        if next >= low {
+            return Ok(true);
+        }
+        let fault = Fault::outside(format!("offsets {next} to {low} of {lane} were deleted before they were read"))
+            .permanent()
+            .code("OFFSET_GAP")
+            .help("the topic's retention is shorter than the pipeline's lag: raise it, or read the topic into a new output root");
+        self.setting.shared.halt(lane, &fault);
+        // What was read of it before the gap is kept and committed by the next flush.
+        self.seal("halt", Vec::new())?;
+        self.ledger.revoke(lane);
+        Ok(false)
+    }
+
+    /// Ends the flush, hands it to the closer and goes on. Without a record since the last one, the answers still wait
+    /// for the flush before.
+    fn seal(&mut self, reason: &'static str, answers: Vec<Sender<()>>) -> Result<(), Fault> {
+        let files = self.files.seal();
+        self.setting.meters.closed(reason, files.len());
+        let files = self.sealed(files);
+        let (inputs, counts) = self.ledger.seal();
+        if inputs.is_empty() && answers.is_empty() {
+            return Ok(());
+        }
+        let nonce = self.flush.take().map_or_else(String::new, |flush| flush.nonce);
+        let transforms = self.setting.transforms.to_vec();
+        let era = self.era;
+        self.send(Job::Flush(SealedFlush { era, nonce, reason, inputs, counts, transforms, files, answers }))
+    }
+
+    /// Adds to each file what its footer says. It may hold any of the records that the flush has so far.
+    fn sealed(&self, files: Vec<Sealed<StageWriter>>) -> Vec<SealedFile> {
+        let offsets = serde_json::to_string(&self.ledger.inputs()).expect("offsets are JSON");
+        let transforms = serde_json::to_string(&self.setting.transforms).expect("digests are JSON");
+        let seal = |file: Sealed<StageWriter>| {
+            let output = self.setting.outputs[file.place().output].name.clone();
+            let footer = [
+                ("tidemill.pipeline", &*self.setting.pipeline),
+                ("tidemill.output", &output),
+                ("tidemill.offsets", &offsets),
+                ("tidemill.transforms", &transforms),
+                ("tidemill.host_version", env!("CARGO_PKG_VERSION")),
+            ];
+            let footer = footer.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+            SealedFile { output, file, footer }
+        };
+        files.into_iter().map(seal).collect()
+    }
+
+    /// Throws the open flush away and reads every lane again from where the log says.
+    fn rewind(&mut self) -> Result<(), Fault> {
+        self.era += 1;
+        self.flush = None;
+        self.files = open_files(&self.setting)?;
+        let assignment = self.setting.lanes.next_assignment();
+        let owned: Vec<Lane> = self.ledger.lanes().cloned().collect();
+        let mut placed = Vec::with_capacity(owned.len());
+        for lane in owned {
+            let start = self.setting.committer.position(&lane).ok_or_else(|| Fault::bug("a lane has no position"))?;
+            self.ledger.assign(lane.clone(), assignment, start);
+            placed.push(Placed { lane, worker: self.number, start, assignment });
+        }
+        if placed.is_empty() { Ok(()) } else { self.setting.source.rewind(placed) }
+    }
+
+    fn send(&self, job: Job) -> Result<(), Fault> {
+        // A closer ends before its worker only after it has failed the pipeline with the reason.
+        self.closer.send(job).map_err(|_| Fault::bug("the closer of a worker is gone"))
+    }
+}
+
+fn open_files(setting: &Setting) -> Result<Files<StageWriter>, Fault> {
+    Files::new(Arc::clone(&setting.outputs), Arc::clone(&setting.budget), setting.scratch.clone(), MAX_OPEN_FILES)
+}

@@ -1,0 +1,137 @@
+//! kill -9 at each named step of a commit, then a restart: nothing lost, nothing double.
+//!
+//! The host is stopped (SIGSTOP) again and again until it stands in the step; only then is it killed. So each kill hits.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tidemill_tests::{
+    host::{Site, StoreKind},
+    kafka,
+};
+
+use crate::{identity::Identity, log};
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    PartsStaged,
+    ManifestCreated,
+    HalfPublished,
+    OffsetsNotCommitted,
+}
+
+/// Where the commit of the newest manifest with files stands.
+fn stands_in(step: Step, site: &Site, kind: StoreKind, identity: &Identity) -> bool {
+    let manifests = log::manifests(&site.store, "copy");
+    let newest = manifests.iter().rev().find(|manifest| log::files(manifest).len() > 1);
+    let (visible, all) = newest.map_or((0, 0), |manifest| {
+        let files = log::files(manifest);
+        (files.iter().filter(|key| site.store.join(key).exists()).count(), files.len())
+    });
+    match step {
+        Step::PartsStaged => visible == all && staged(site, kind) > 0,
+        Step::ManifestCreated => all > 1 && visible == 0,
+        Step::HalfPublished => visible > 0 && visible < all,
+        Step::OffsetsNotCommitted => {
+            let inputs = newest.and_then(|manifest| manifest["inputs"].as_array().cloned()).unwrap_or_default();
+            if inputs.is_empty() || visible < all {
+                return false;
+            }
+            let committed = kafka::committed(&identity.topic, &identity.topic, identity.partitions);
+            inputs.iter().any(|input| {
+                let partition = input["partition"].as_u64().and_then(|partition| usize::try_from(partition).ok());
+                let committed = committed[partition.expect("a partition is a small number")];
+                input["end"].as_i64().expect("an end") > committed
+            })
+        }
+    }
+}
+
+/// Files or uploads that wait for a manifest.
+fn staged(site: &Site, kind: StoreKind) -> usize {
+    match kind {
+        StoreKind::Folder => count(&site.store.join("_log/copy/stage")),
+        StoreKind::S3 => count(&site.store.parent().expect("the bucket's folder").join(".sgwtmp/multipart")),
+    }
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
+}
+
+fn kill_at(step: Step, kind: StoreKind) {
+    let site = Site::new(kind);
+    let mut identity = Identity::new(4);
+    identity.pipeline(&site, "200ms", "shard = bucket(8, _kafka_offset)");
+    identity.produce(500);
+    let host = site.run().ready();
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        assert!(Instant::now() < deadline, "the host was never found at {step:?}: {}", host.log());
+        // Enough for another flush, which is another chance.
+        identity.produce(200);
+        let chance = Instant::now() + Duration::from_millis(700);
+        let mut hit = false;
+        while !hit && Instant::now() < chance {
+            host.signal(Signal::STOP);
+            hit = stands_in(step, &site, kind, &identity);
+            if !hit {
+                host.signal(Signal::CONT);
+                std::thread::park_timeout(Duration::from_micros(500));
+            }
+        }
+        if hit {
+            break;
+        }
+    }
+    host.kill();
+    identity.produce(300);
+    let host = site.run().ready();
+    identity.committed(&site, 40);
+    host.drain();
+    identity.judge(&site);
+}
+
+#[test]
+fn folder_parts_staged() {
+    kill_at(Step::PartsStaged, StoreKind::Folder);
+}
+
+#[test]
+fn folder_manifest_created() {
+    kill_at(Step::ManifestCreated, StoreKind::Folder);
+}
+
+#[test]
+fn folder_half_published() {
+    kill_at(Step::HalfPublished, StoreKind::Folder);
+}
+
+#[test]
+fn folder_offsets_not_committed() {
+    kill_at(Step::OffsetsNotCommitted, StoreKind::Folder);
+}
+
+#[test]
+fn s3_parts_staged() {
+    kill_at(Step::PartsStaged, StoreKind::S3);
+}
+
+#[test]
+fn s3_manifest_created() {
+    kill_at(Step::ManifestCreated, StoreKind::S3);
+}
+
+#[test]
+fn s3_half_published() {
+    kill_at(Step::HalfPublished, StoreKind::S3);
+}
+
+#[test]
+fn s3_offsets_not_committed() {
+    kill_at(Step::OffsetsNotCommitted, StoreKind::S3);
+}

@@ -1,0 +1,9 @@
+//! End to end: real Kafka, real stores, real components, and a reader that knows nothing of the host.
+
+mod clicks;
+mod identity;
+mod kills;
+mod log;
+mod members;
+mod refusals;
+mod sources;

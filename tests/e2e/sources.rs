@@ -1,0 +1,132 @@
+//! What Kafka has in store: compression, headers, tombstones, transactions, compaction, starts.
+
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use serde_json::json;
+use std::time::Duration;
+use tidemill_tests::{
+    eventually,
+    host::{Host, Site, StoreKind},
+    kafka::{self, Record},
+    reader, unique,
+};
+
+use crate::log;
+
+fn copy(topic: &str, start: &str) -> Site {
+    let (site, group) = (Site::new(StoreKind::Folder), unique("group"));
+    let pipeline = format!(
+        "name: copy\nsource:\n  kafka: {{ topics: [{topic}], group_id: {group}, start: {start}, format: raw }}\n\
+         transforms: [{{ component: passthrough-raw }}]\noutputs: {{ records: {{ parquet: {{}} }} }}\nflush: {{ every: 500ms, idle: 300ms }}\n"
+    );
+    site.write("pipelines/copy.yaml", pipeline);
+    site
+}
+
+fn committed(site: &Site, records: u64) {
+    eventually("all is committed", 30, || (log::records(&site.store, "copy") >= records).then_some(()));
+}
+
+fn done(site: &Site, host: Host, records: u64) {
+    committed(site, records);
+    host.drain();
+    site.verify();
+}
+
+#[test]
+fn every_compression_is_read() {
+    let topic = unique("compression");
+    kafka::create_topic(&topic, 1, &[]);
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let records = (0..100).map(|n| Record::of(0, format!("{codec}-{n}-{}", "x".repeat(200))));
+        kafka::produce(&topic, records, &[("compression.type", codec)]);
+    }
+    let site = copy(&topic, "earliest");
+    done(&site, site.run().ready(), 500);
+    let sql = "SELECT split_part(decode(value), '-', 1) AS codec, count(*) FROM rows GROUP BY codec ORDER BY codec";
+    let found = reader::query(&site.place, "data/copy/records", sql);
+    assert_eq!(json!(found), json!([["gzip", 100], ["lz4", 100], ["none", 100], ["snappy", 100], ["zstd", 100]]));
+}
+
+#[test]
+fn keys_headers_tombstones_and_large_records_come_through() {
+    let topic = unique("shapes");
+    kafka::create_topic(&topic, 1, &[("max.message.bytes", "20000000")]);
+    let header = |name: &str, value: Option<&str>| (name.to_owned(), value.map(|value| value.as_bytes().to_vec()));
+    let records = [
+        Record { key: Some(b"k".to_vec()), headers: vec![header("a", Some("1")), header("a", None)], ..Record::of(0, "v") },
+        Record { key: Some(b"k".to_vec()), value: None, ..Record::default() },
+        Record::of(0, ""),
+        Record::of(0, vec![b'x'; 10 << 20]),
+    ];
+    kafka::produce(&topic, records, &[]);
+    let site = copy(&topic, "earliest");
+    done(&site, site.run().ready(), 4);
+    let sql = "SELECT \"offset\", decode(key), octet_length(value), len(headers) FROM rows ORDER BY \"offset\"";
+    let found = reader::query(&site.place, "data/copy/records", sql);
+    assert_eq!(json!(found), json!([[0, "k", 1, 2], [1, "k", null, 0], [2, null, 0, 0], [3, null, 10 << 20, 0]]));
+}
+
+#[test]
+fn aborted_transactions_never_appear_and_their_markers_are_no_gaps() {
+    let topic = unique("transactions");
+    kafka::create_topic(&topic, 1, &[]);
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", kafka::brokers())
+        .set("transactional.id", &topic)
+        .create()
+        .expect("the options are librdkafka's");
+    let wait = Duration::from_secs(30);
+    producer.init_transactions(wait).expect("the broker has transactions");
+    for round in 0..10 {
+        producer.begin_transaction().expect("a transaction begins");
+        for n in 0..20 {
+            let value = format!("{round}-{n}");
+            producer.send(BaseRecord::<(), str>::to(&topic).payload(&value)).expect("there is room");
+        }
+        if round % 2 == 0 { producer.commit_transaction(wait) } else { producer.abort_transaction(wait) }.expect("it ends");
+    }
+    let site = copy(&topic, "earliest");
+    done(&site, site.run().ready(), 100);
+    let sql = "SELECT count(*), count(DISTINCT decode(value)), count(*) FILTER (WHERE split_part(decode(value), '-', 1)::INT % 2 = 1) FROM rows";
+    assert_eq!(json!(reader::query(&site.place, "data/copy/records", sql)), json!([[100, 100, 0]]));
+}
+
+#[test]
+fn a_pipeline_starts_where_it_is_told() {
+    let topic = unique("starts");
+    kafka::create_topic(&topic, 1, &[]);
+    kafka::produce(&topic, (0..10).map(|n| Record::of(0, n.to_string())), &[]);
+    let from_offset = copy(&topic, &format!("{{ {topic}: {{ 0: 7 }} }}"));
+    let latest = copy(&topic, "latest");
+    let late = copy(&topic, "2020-01-01T00:00:00Z");
+    let hosts = [from_offset.run().ready(), latest.run().ready(), late.run().ready()];
+    // `latest` is fixed by a manifest once the lane is assigned: only then a record is later.
+    eventually("the start is in the log", 30, || {
+        log::manifests(&latest.store, "copy").iter().any(|manifest| manifest["kind"] == "start").then_some(())
+    });
+    kafka::produce(&topic, [Record::of(0, "10")], &[]);
+    for ((site, host), (first, records)) in [&from_offset, &latest, &late].into_iter().zip(hosts).zip([(7, 4), (10, 1), (0, 11)]) {
+        done(site, host, records);
+        let sql = "SELECT min(\"offset\"), count(*) FROM rows";
+        assert_eq!(json!(reader::query(&site.place, "data/copy/records", sql)), json!([[first, records]]));
+    }
+}
+
+#[test]
+fn offsets_that_retention_deleted_halt_the_lane() {
+    let topic = unique("retention");
+    kafka::create_topic(&topic, 1, &[]);
+    kafka::produce(&topic, (0..10).map(|n| Record::of(0, n.to_string())), &[]);
+    let site = copy(&topic, "earliest");
+    done(&site, site.run().ready(), 10);
+    kafka::produce(&topic, (10..30).map(|n| Record::of(0, n.to_string())), &[]);
+    kafka::delete_records(&topic, 0, 20);
+    let host = site.run();
+    eventually("the gap is stated", 30, || host.log().contains("OFFSET_GAP").then_some(()));
+    let (status, body) = eventually("the host answers", 30, || host.get("/readyz"));
+    assert!(body.contains("copy"), "{status} {body}");
+    assert_eq!(log::records(&site.store, "copy"), 10, "nothing is skipped in silence");
+}

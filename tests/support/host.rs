@@ -1,0 +1,228 @@
+//! A host process, its folder and its stores.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::{components, eventually, kafka, reader::Place, setting, unique};
+
+/// Where a host writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// A local folder: the rename stager.
+    Folder,
+    /// The S3 server: the multipart stager.
+    S3,
+}
+
+/// A folder with the configuration of a host: `tidemill.toml`, `pipelines/`, `transforms/`.
+#[derive(Debug)]
+pub struct Site {
+    folder: TempDir,
+    /// Where its pipelines write.
+    pub place: Place,
+    /// The same as a folder of this machine.
+    pub store: PathBuf,
+}
+
+impl Site {
+    /// A site with the sample components and no pipeline.
+    ///
+    /// # Panics
+    /// When its files can't be written.
+    pub fn new(kind: StoreKind) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (place, store, section) = match kind {
+            StoreKind::Folder => {
+                let store = folder.path().join("store");
+                (Place::Folder(store.clone()), store.clone(), format!("url = \"file://{}\"\n", store.display()))
+            }
+            StoreKind::S3 => {
+                // A bucket of its own: what is left in it is this test's alone.
+                let bucket = unique("bucket");
+                let endpoint = setting("TIDEMILL_TEST_S3_ENDPOINT");
+                let store = PathBuf::from(setting("TIDEMILL_TEST_S3_FOLDER")).join(&bucket);
+                fs::create_dir(&store).expect("a folder of the S3 server is a bucket");
+                let section =
+                    format!("url = \"s3://{bucket}/lake\"\nendpoint = \"{endpoint}\"\npath_style = true\nregion = \"us-east-1\"\n");
+                (Place::S3(format!("{bucket}/lake")), store.join("lake"), section)
+            }
+        };
+        let site = Self { folder, place, store };
+        let toml = format!(
+            "workers = 2\n[store]\n{section}[kafka]\nbrokers = [\"{}\"]\noptions = {{ \"session.timeout.ms\" = \"6000\" }}\n",
+            kafka::brokers()
+        );
+        site.write("tidemill.toml", &toml);
+        for name in ["clean-clicks", "passthrough-raw", "fan-out", "enrich"] {
+            let wasm = fs::read(components().join(format!("{name}.wasm"))).expect("the sample components are built");
+            site.write(&format!("transforms/{name}.wasm"), wasm);
+        }
+        site.write("pipelines/.keep", "");
+        site
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file below its folder.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder can be made");
+        fs::write(path, content).expect("a file can be written");
+    }
+
+    /// A command of tidemill in its folder, with its configuration in the environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(setting("TIDEMILL_TEST_BIN"));
+        command.args(arguments).current_dir(self.path()).env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs a command of tidemill to its end.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn tidemill(&self, arguments: &[&str]) -> std::process::Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("tidemill starts")
+    }
+
+    /// Runs `tidemill verify` and expects it to find nothing.
+    ///
+    /// # Panics
+    /// When it finds something.
+    pub fn verify(&self) {
+        let output = self.tidemill(&["verify", "--config", "tidemill.toml"]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "verify: {}\n{}", text(&output.stdout), text(&output.stderr));
+    }
+
+    /// Starts a host.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn run(&self) -> Host {
+        self.run_with(&[])
+    }
+
+    /// Starts a host with more arguments.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn run_with(&self, arguments: &[&str]) -> Host {
+        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port");
+        let log = self.path().join(format!("{}.log", unique("host")));
+        let listen = free.to_string();
+        let mut command = self.command(&["run", "--config", "tidemill.toml", "--listen", &listen]);
+        let output = File::create(&log).expect("a log file");
+        let child = command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a second handle"))
+            .stderr(output)
+            .spawn()
+            .expect("tidemill starts");
+        Host { child, log, listen }
+    }
+}
+
+/// A host process. It is killed when the test ends.
+#[derive(Debug)]
+pub struct Host {
+    child: Child,
+    log: PathBuf,
+    listen: String,
+}
+
+impl Host {
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Answer of its HTTP server, if there is one: status and body.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(&self.listen).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: tidemill\r\nConnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it ends before, or takes longer than half a minute.
+    pub fn ready(mut self) -> Self {
+        eventually("the host is ready", 30, || {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                panic!("the host ended with {status}:\n{}", self.log());
+            }
+            self.get("/readyz").filter(|(status, _)| *status == 200)
+        });
+        self
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(id, signal).expect("the host is there");
+    }
+
+    /// Ends it as a power cut would.
+    ///
+    /// # Panics
+    /// When it had ended before.
+    pub fn kill(mut self) {
+        self.signal(Signal::KILL);
+        let status = self.child.wait().expect("it is our child");
+        assert_eq!(status.signal(), Some(9), "the host ended before it was killed:\n{}", self.log());
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// When it takes longer.
+    pub fn ended(&mut self, seconds: u64) -> ExitStatus {
+        let log = self.log.clone();
+        let child = &mut self.child;
+        let what = format!("the host ends; {}", log.display());
+        eventually(&what, seconds, || child.try_wait().expect("it is our child"))
+    }
+
+    /// Asks it to drain, and expects a clean end.
+    ///
+    /// # Panics
+    /// When it does not end with 0 within half a minute.
+    pub fn drain(mut self) {
+        self.signal(Signal::TERM);
+        let status = self.ended(30);
+        assert!(status.success(), "the host ended with {status}:\n{}", self.log());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Both results say only that it has ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

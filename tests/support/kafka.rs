@@ -1,0 +1,118 @@
+//! Topics and records on the shared broker.
+
+use std::time::Duration;
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+
+use crate::setting;
+
+/// `host:port` of the shared broker.
+pub fn brokers() -> String {
+    setting("TIDEMILL_TEST_BROKERS")
+}
+
+/// A record to produce.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// The partition.
+    pub partition: i32,
+    /// The key.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Record {
+    /// A record without key and headers.
+    pub fn of(partition: i32, value: impl Into<Vec<u8>>) -> Self {
+        Self { partition, value: Some(value.into()), ..Self::default() }
+    }
+}
+
+/// Creates a topic.
+///
+/// # Panics
+/// When the broker refuses.
+pub fn create_topic(topic: &str, partitions: i32, options: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("an admin client needs a broker's address alone");
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let new = options.iter().fold(new, |new, (name, value)| new.set(name, value));
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs no more than a thread");
+    let created = runtime.block_on(admin.create_topics([&new], &options)).expect("the broker answers");
+    created[0].as_ref().unwrap_or_else(|error| panic!("create {topic}: {error:?}"));
+}
+
+/// Produces records and waits until the broker has them all.
+///
+/// # Panics
+/// When the broker does not take them within a minute.
+pub fn produce(topic: &str, records: impl IntoIterator<Item = Record>, options: &[(&str, &str)]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers()).set("acks", "all").set("linger.ms", "20");
+    config.set("queue.buffering.max.messages", "1000000").set("message.max.bytes", "20000000");
+    for (name, value) in options {
+        config.set(*name, *value);
+    }
+    let producer: BaseProducer = config.create().expect("the options are librdkafka's");
+    for record in records {
+        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: value.as_ref() })
+        });
+        let mut message = BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition);
+        if let Some(key) = &record.key {
+            message = message.key(key);
+        }
+        if let Some(value) = &record.value {
+            message = message.payload(value);
+        }
+        if !record.headers.is_empty() {
+            message = message.headers(headers);
+        }
+        producer.send(message).unwrap_or_else(|(error, _)| panic!("produce to {topic}: {error}"));
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(Duration::from_secs(60)).expect("the broker takes the records within a minute");
+}
+
+/// The offsets that a group has committed, by partition; 0 where there is none.
+///
+/// # Panics
+/// When the broker does not answer.
+pub fn committed(group: &str, topic: &str, partitions: i32) -> Vec<i64> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .set("group.id", group)
+        .create()
+        .expect("the options are librdkafka's");
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions {
+        list.add_partition(topic, partition);
+    }
+    let list = consumer.committed_offsets(list, Duration::from_secs(20)).expect("the broker answers");
+    let offset = |partition| list.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
+    (0..partitions).map(|partition| offset(partition).unwrap_or_default().max(0)).collect()
+}
+
+/// Deletes the records of a partition below an offset, as retention does.
+///
+/// # Panics
+/// When the broker refuses.
+pub fn delete_records(topic: &str, partition: i32, before: i64) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("an admin client needs a broker's address alone");
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset is not negative");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs no more than a thread");
+    runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).expect("the broker deletes records");
+}
