@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::{
     bindings::tidemill::transform::types::{self as wit, Batch, Column, Payload},
-    columns::{Build, Columns, counted, span},
+    build::Build,
+    columns::{Columns, counted, span},
     row::Row,
     schema::Fields,
     value::{Decode, Encode, Timestamp},
@@ -50,7 +51,9 @@ impl<'a, T: Row + Decode<'a>> Input<'a> for T {
 
     fn reader(batch: &'a Batch) -> Result<Self::Reader, String> {
         match &batch.payload {
-            Payload::Rows(rows) => T::reader(&mut Columns::of_row(&rows.columns), batch.offsets.len()),
+            Payload::Rows(rows) => {
+                T::reader(&mut Columns::of_row(&rows.columns), batch.offsets.len())
+            }
             Payload::Raw(_) => Err("the host handed over undecoded records".to_owned()),
         }
     }
@@ -60,7 +63,8 @@ impl<'a, T: Row + Decode<'a>> Input<'a> for T {
     }
 
     fn batch(records: impl IntoIterator<Item = Self>) -> Batch {
-        let (mut builder, mut columns, mut offsets) = (T::Builder::default(), Vec::new(), Vec::new());
+        let (mut builder, mut columns, mut offsets) =
+            (T::Builder::default(), Vec::new(), Vec::new());
         for (offset, record) in (0..).zip(records) {
             record.append(&mut builder);
             offsets.push(offset);
@@ -167,7 +171,9 @@ impl<'a> Input<'a> for Raw<'a> {
     }
 
     fn reader(batch: &'a Batch) -> Result<Self::Reader, String> {
-        let Payload::Raw(raw) = &batch.payload else { return Err("the host handed over decoded records".to_owned()) };
+        let Payload::Raw(raw) = &batch.payload else {
+            return Err("the host handed over decoded records".to_owned());
+        };
         let len = batch.offsets.len();
         let wit::Headers { ends, names, values } = &raw.headers;
         if !ends.is_empty() {
@@ -194,7 +200,10 @@ impl<'a> Input<'a> for Raw<'a> {
     fn batch(records: impl IntoIterator<Item = Self>) -> Batch {
         let records: Vec<_> = records.into_iter().collect();
         let lane = records.first().map_or(("test", 0), |first| (first.topic, first.partition));
-        assert!(records.iter().all(|raw| (raw.topic, raw.partition) == lane), "a batch is of one partition");
+        assert!(
+            records.iter().all(|raw| (raw.topic, raw.partition) == lane),
+            "a batch is of one partition"
+        );
         let headers = || records.iter().flat_map(|raw| raw.headers.iter());
         let ends = records.iter().scan(0, |end, raw| {
             *end += u32::try_from(raw.headers.iter().count()).ok()?;
@@ -204,7 +213,10 @@ impl<'a> Input<'a> for Raw<'a> {
             topic: lane.0.to_owned(),
             partition: lane.1,
             offsets: records.iter().map(|raw| raw.offset).collect(),
-            timestamps: records.iter().map(|raw| raw.timestamp.map_or(-1, |time| time.0 / 1000)).collect(),
+            timestamps: records
+                .iter()
+                .map(|raw| raw.timestamp.map_or(-1, |time| time.0 / 1000))
+                .collect(),
             payload: Payload::Raw(wit::Raw {
                 keys: packed(records.iter().map(|raw| raw.key)),
                 values: packed(records.iter().map(|raw| raw.value)),
@@ -239,7 +251,9 @@ impl<'a> Headers<'a> {
         };
         (start..end).map(move |index| match source {
             Source::Given(headers) => headers[index],
-            Source::Packed(headers, ..) => (Decode::read(&headers.names, index), Decode::read(&headers.values, index)),
+            Source::Packed(headers, ..) => {
+                (Decode::read(&headers.names, index), Decode::read(&headers.values, index))
+            }
         })
     }
 
