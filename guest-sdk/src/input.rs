@@ -40,6 +40,7 @@ pub trait Input<'a>: Sized {
     fn batch(records: impl IntoIterator<Item = Self>) -> Batch;
 }
 
+#[diagnostic::do_not_recommend]
 impl<'a, T: Row + Decode<'a>> Input<'a> for T {
     type Reader = T::Reader;
 

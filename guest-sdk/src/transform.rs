@@ -228,10 +228,10 @@ macro_rules! __export {
                 fn process(batch: wit::Batch) -> Result<wit::Processed, String> {
                     let config = CONFIG.get().ok_or("process was called before init")?;
                     sdk::process::<$transform>(config, &batch)
-        }
+                }
             }
 
-            $crate::bindings::export_transformer!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_transformer!(Component with_types_in $crate::bindings);
         };
     };
 }

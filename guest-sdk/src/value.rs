@@ -15,8 +15,7 @@ use crate::{
 /// A type that a field can have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be a field of a row",
-    note = "fields are bool, i32, i64, f32, f64, Timestamp, Date, Decimal<P, S>, text (&str, String, Cow<str>, Lower), bytes (&[u8], Vec<u8>), Json, \
-            structs with #[derive(Row)], and of these: Option<T>, Vec<T>, maps (BTreeMap<K, V>, Vec<(K, V)>), Carry<T>"
+    note = "`#[derive(Row)]` says which types fields can have"
 )]
 pub trait Value {
     /// Its type in the contract.
@@ -31,6 +30,10 @@ pub trait Value {
 }
 
 /// A value that is read from columns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a field of a row",
+    note = "`#[derive(Row)]` says which types fields can have"
+)]
 pub trait Decode<'a>: Value + Sized {
     /// The columns, ready to be read.
     type Reader;
@@ -46,6 +49,10 @@ pub trait Decode<'a>: Value + Sized {
 }
 
 /// A value that is appended to columns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a field of a row",
+    note = "`#[derive(Row)]` says which types fields can have"
+)]
 pub trait Encode: Value {
     /// The columns that grow.
     type Builder: Build;

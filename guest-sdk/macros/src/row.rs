@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{
-    Data, DataStruct, DeriveInput, Error, Field, Fields, GenericParam, Lifetime, LitStr, Result,
-    ext::IdentExt, parse_quote, spanned::Spanned,
+    Data, DataStruct, DeriveInput, Error, Field, Fields, GenericArgument, GenericParam, Lifetime,
+    LitStr, PathArguments, PathSegment, Result, Type, ext::IdentExt, parse_quote, spanned::Spanned,
 };
 
 use crate::sdk;
@@ -38,12 +38,12 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
         ));
     }
     let column_names: Vec<_> = columns.iter().map(|column| &column.name).collect();
-    let pushes = columns.iter().zip(&types).map(|(Column { name, from }, ty)| match from {
-        None => quote_spanned!(ty.span()=> fields.push::<#ty>(#name, ::core::option::Option::None);),
-        Some(from) => quote_spanned! {from.span()=>
-            const { ::core::assert!(<#ty as #sdk::Value>::CARRIED, "only a field of type `Carry<…>` comes `from` another"); }
-            fields.push::<#ty>(#name, ::core::option::Option::Some(#from));
-        },
+    let pushes = columns.iter().zip(&types).map(|(Column { name, from }, ty)| {
+        let from = from.as_ref().map_or_else(
+            || quote!(::core::option::Option::None),
+            |from| quote!(::core::option::Option::Some(#from)),
+        );
+        quote_spanned!(ty.span()=> fields.push::<#ty>(#name, #from);)
     });
     let readers = tree(
         types.iter().map(|ty| quote_spanned!(ty.span()=> <#ty as #sdk::Decode<#read>>::Reader)),
@@ -56,7 +56,12 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
             .zip(&types)
             .map(|(name, ty)| quote_spanned!(ty.span()=> columns.field::<#ty>(#name, len)?)),
     );
-    let places: Vec<_> = (0..types.len()).map(|place| path(place, types.len())).collect();
+    let (mut reads, mut appends) = (Vec::new(), Vec::new());
+    for (place, (name, ty)) in names.iter().zip(&types).enumerate() {
+        let path = path(place, types.len());
+        reads.push(quote_spanned!(ty.span()=> #name: <#ty as #sdk::Decode<#read>>::read(&reader #path, index),));
+        appends.push(quote_spanned!(ty.span()=> <#ty as #sdk::Encode>::append(&self.#name, &mut builder.0 #path);));
+    }
 
     Ok(quote! {
         #[automatically_derived]
@@ -90,7 +95,7 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
             }
 
             fn read(reader: &Self::Reader, index: usize) -> Self {
-                Self { #(#names: <#types as #sdk::Decode<#read>>::read(&reader #places, index),)* }
+                Self { #(#reads)* }
             }
         }
 
@@ -99,7 +104,7 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
             type Builder = #sdk::Struct<#builders>;
 
             fn append(&self, builder: &mut Self::Builder) {
-                #(<#types as #sdk::Encode>::append(&self.#names, &mut builder.0 #places);)*
+                #(#appends)*
             }
         }
 
@@ -154,7 +159,55 @@ fn column(field: &Field) -> Result<Column> {
             Ok(())
         })?;
     }
+    if let (Some(from), false) =
+        (&column.from, segment(&field.ty).is_some_and(|last| last.ident == "Carry"))
+    {
+        return Err(Error::new(
+            from.span(),
+            "only a field of type `Carry<…>` comes `from` another",
+        ));
+    }
+    refuse_type(&field.ty)?;
     Ok(column)
+}
+
+/// Refuses types that can't be fields and are often tried, in better words than the compiler has.
+fn refuse_type(ty: &Type) -> Result<()> {
+    let Some(last) = segment(ty) else { return Ok(()) };
+    let inner = match &last.arguments {
+        PathArguments::AngleBracketed(inner) => inner
+            .args
+            .iter()
+            .filter_map(|inner| if let GenericArgument::Type(ty) = inner { Some(ty) } else { None })
+            .collect(),
+        _ => Vec::new(),
+    };
+    let name = last.ident.to_string();
+    let instead = match name.as_str() {
+        "u8" | "i8" | "u16" | "i16" => "take `i32`",
+        "u32" => "take `i64`",
+        "u64" | "usize" | "isize" | "u128" | "i128" => "take `i64` or `Decimal<20, 0>`",
+        "char" => "take `&str` or `String`",
+        "HashMap" => "take `BTreeMap`, whose order is always the same",
+        "HashSet" | "BTreeSet" | "VecDeque" => "take `Vec`",
+        "Option"
+            if inner.iter().any(|ty| segment(ty).is_some_and(|last| last.ident == "Carry")) =>
+        {
+            "a carried field that may be null is a `Carry<Option<…>>`"
+        }
+        "Vec" if inner.iter().any(|ty| segment(ty).is_some_and(|last| last.ident == "u8")) => {
+            return Ok(());
+        }
+        _ => return inner.into_iter().try_for_each(refuse_type),
+    };
+    let shown = quote!(#ty).to_string().replace(' ', "");
+    Err(Error::new_spanned(ty, format!("`{shown}` can't be a field of a row: {instead}")))
+}
+
+/// The last segment of a type's path.
+fn segment(ty: &Type) -> Option<&PathSegment> {
+    let Type::Path(path) = ty else { return None };
+    path.path.segments.last()
 }
 
 /// A balanced tree of pairs, so that wide rows do not nest deep: `((a, b), (c, (d, e)))`.

@@ -3,8 +3,8 @@
 use proc_macro2::{Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{
-    Error, FnArg, GenericArgument, GenericParam, ItemFn, Pat, PatType, PathArguments, Result, Type,
-    TypeReference, spanned::Spanned,
+    Error, FnArg, GenericArgument, GenericParam, ItemFn, Pat, PatType, PathArguments, Result,
+    ReturnType, Type, TypeReference, spanned::Spanned,
 };
 
 use crate::sdk;
@@ -35,6 +35,10 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
     }));
     let output_variables = chain(outputs.iter().map(|output| output.variable.to_token_stream()));
     let input = in_record(input);
+    let outcome = match &function.sig.output {
+        ReturnType::Default => quote!(#sdk::Outcome::outcome),
+        ReturnType::Type(_, ty) => quote_spanned!(ty.span()=> <#ty as #sdk::Outcome>::outcome),
+    };
     let [config_, input_, records_, index_, outputs_] =
         ["config", "input", "records", "index", "outputs"].map(variable);
 
@@ -66,7 +70,7 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
                 #outputs_: &mut Self::Outputs<'record>,
             ) -> ::core::result::Result<(), #sdk::Reject> {
                 let #output_variables = #outputs_;
-                #sdk::Outcome::outcome(#name(#(#arguments),*))
+                #outcome(#name(#(#arguments),*))
             }
         }
 
