@@ -194,7 +194,15 @@ pub fn process<T: Transform>(config: &T::Config, batch: &Batch) -> Result<Proces
 /// From now on a panic says its message and place to the host, which sees no more than `unreachable` otherwise.
 pub fn report_panics() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(|panic| log::error!("{panic}"))));
+    ONCE.call_once(|| {
+        panic::set_hook(Box::new(|panic| {
+            let message = panic.payload_as_str().unwrap_or("without a message");
+            match panic.location() {
+                Some(place) => log::error!("panicked at {place}: {message}"),
+                None => log::error!("panicked: {message}"),
+            }
+        }));
+    });
 }
 
 /// Exports a transform as the component's.

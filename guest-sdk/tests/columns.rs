@@ -87,7 +87,7 @@ fn row(n: u32) -> Everything<'static> {
         map: (0..n % 3).map(|key| (key.to_string(), (key > 0).then_some(f64::from(n)))).collect(),
         pairs: vec![(text, nested.clone()); n as usize % 2],
         nested: nested.clone(),
-        maybe_nested: (n % 4 > 0).then(|| nested.clone()),
+        maybe_nested: (!n.is_multiple_of(4)).then(|| nested.clone()),
         nesteds: vec![nested; n as usize % 3],
         renamed: narrow,
         r#raw: narrow,
