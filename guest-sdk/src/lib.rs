@@ -37,6 +37,7 @@
 //! - [`Raw`] takes records as they came from Kafka; [`Record`] tells where a decoded row came from.
 //! - [`config`] declares the transform's settings, [`log`] and [`metrics`] speak to the host.
 
+mod build;
 mod columns;
 mod host;
 mod input;
@@ -60,14 +61,14 @@ pub use serde;
 pub use test::{Metric, Run};
 pub use tidemill_sdk_macros::{Row, config, transform};
 pub use transform::{Outcome, Process, Reject, Transform};
-pub use value::{Date, Decimal, Decode, Encode, Json, Timestamp, Value};
+pub use value::{Date, Decimal, Decode, Encode, Json, Lower, Timestamp, Value};
 
 /// What a transform needs, in one `use`.
 pub mod prelude {
     pub use crate::{
         Carry::{self, *},
-        Date, Decimal, Headers, Json, Output, Raw, Record, Reject, Row, Timestamp, Transform, config, log, metrics,
-        transform,
+        Date, Decimal, Headers, Json, Lower, Output, Raw, Record, Reject, Row, Timestamp,
+        Transform, config, log, metrics, transform,
     };
 }
 
@@ -77,12 +78,16 @@ pub mod __private {
     pub use crate::{
         __export as export,
         bindings::tidemill::transform::types::DataType,
-        columns::{Columns, Struct},
+        build::Struct,
+        columns::Columns,
         input::Records,
         output::Output,
         row::Row,
         schema::Fields,
-        transform::{Outcome, Process, Reject, Transform, configure, describe, process, report_panics, unconfigured},
+        transform::{
+            Outcome, Process, Reject, Transform, configure, describe, process, report_panics,
+            unconfigured,
+        },
         value::{Decode, Encode, Present, Value},
     };
 }

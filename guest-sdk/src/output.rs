@@ -3,10 +3,7 @@
 use std::fmt;
 
 use crate::{
-    bindings::tidemill::transform::types as wit,
-    columns::Build,
-    row::Row,
-    schema::Fields,
+    bindings::tidemill::transform::types as wit, build::Build, row::Row, schema::Fields,
     value::Encode,
 };
 

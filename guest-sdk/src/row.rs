@@ -3,14 +3,18 @@
 use std::{convert::Infallible, marker::PhantomData};
 
 use crate::{
-    bindings::tidemill::transform::types::DataType,
-    columns::{Build, Columns},
+    bindings::tidemill::transform::types::{Column, DataType},
+    build::Build,
+    columns::Columns,
     schema::Fields,
     value::{Decode, Encode, Value},
 };
 
 /// A struct of fields. Made by [`#[derive(Row)]`](derive@crate::Row).
-#[diagnostic::on_unimplemented(message = "`{Self}` is not a row", note = "add `#[derive(Row)]` to the struct")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a row",
+    note = "add `#[derive(Row)]` to the struct"
+)]
 pub trait Row: Encode {
     /// The same row with its borrowed fields borrowed for `'x`.
     type At<'x>: Encode<Builder = Self::Builder>;
@@ -64,5 +68,5 @@ pub struct Nothing;
 impl Build for Nothing {
     fn append_null(&mut self) {}
     fn truncate(&mut self, _: usize) {}
-    fn finish(self, _: &mut Vec<crate::bindings::tidemill::transform::types::Column>) {}
+    fn finish(self, _: &mut Vec<Column>) {}
 }

@@ -22,7 +22,8 @@ impl Fields {
             name: name.to_owned(),
             data_type: T::DATA_TYPE,
             nullable: T::NULLABLE,
-            children: u32::try_from(children.origins.len()).expect("a struct has fewer than 2^32 fields"),
+            children: u32::try_from(children.origins.len())
+                .expect("a struct has fewer than 2^32 fields"),
         });
         self.list.append(&mut children.list);
         self.origins.push(T::CARRIED.then(|| from.unwrap_or(name).to_owned()));
@@ -40,7 +41,11 @@ impl Fields {
 
     /// These fields as an output.
     pub(crate) fn into_output(self, name: &str) -> OutputSchema {
-        let origins = self.origins.into_iter().map(|origin| origin.map_or(Origin::Computed, Origin::Input)).collect();
+        let origins = self
+            .origins
+            .into_iter()
+            .map(|origin| origin.map_or(Origin::Computed, Origin::Input))
+            .collect();
         OutputSchema { name: name.to_owned(), fields: self.list, origins }
     }
 
@@ -48,13 +53,20 @@ impl Fields {
     ///
     /// # Errors
     /// When a field is carried as another type than the input or another output has it.
-    pub(crate) fn into_input<'a>(self, outputs: impl IntoIterator<Item = &'a Self>) -> Result<InputSchema, String> {
+    pub(crate) fn into_input<'a>(
+        self,
+        outputs: impl IntoIterator<Item = &'a Self>,
+    ) -> Result<InputSchema, String> {
         let mut input: Vec<(Vec<Field>, Usage)> = self
             .trees()
-            .map(|(tree, origin)| (tree.to_vec(), if origin.is_some() { Usage::Carry } else { Usage::Read }))
+            .map(|(tree, origin)| {
+                (tree.to_vec(), if origin.is_some() { Usage::Carry } else { Usage::Read })
+            })
             .collect();
         let declared = input.len();
-        for (tree, from) in outputs.into_iter().flat_map(Self::trees).filter_map(|(tree, from)| Some((tree, from?))) {
+        for (tree, from) in
+            outputs.into_iter().flat_map(Self::trees).filter_map(|(tree, from)| Some((tree, from?)))
+        {
             let Some(at) = input.iter().position(|(known, _)| known[0].name == from) else {
                 let mut tree = tree.to_vec();
                 tree[0].name = from.to_owned();
@@ -63,11 +75,17 @@ impl Fields {
             };
             let known = &mut input[at].0;
             if known[0].data_type != tree[0].data_type || known[1..] != tree[1..] {
-                return Err(format!("`{}` carries input field `{from}`, but their types differ", tree[0].name));
+                return Err(format!(
+                    "`{}` carries input field `{from}`, but their types differ",
+                    tree[0].name
+                ));
             }
             if known[0].nullable && !tree[0].nullable {
                 if at < declared {
-                    return Err(format!("`{}` carries `{from}`, which may be null: make it `Carry<Option<…>>`", tree[0].name));
+                    return Err(format!(
+                        "`{}` carries `{from}`, which may be null: make it `Carry<Option<…>>`",
+                        tree[0].name
+                    ));
                 }
                 known[0].nullable = false;
             }

@@ -32,12 +32,15 @@ impl Run {
     pub(crate) fn of<T: Transform>(config: &T::Config, batch: Batch) -> Self {
         describe::<T>().unwrap_or_else(|error| panic!("the transform contradicts itself: {error}"));
         recorder::take();
-        let processed = process::<T>(config, &batch).unwrap_or_else(|error| panic!("the batch failed: {error}"));
+        let processed = process::<T>(config, &batch)
+            .unwrap_or_else(|error| panic!("the batch failed: {error}"));
         let rejected = processed.rejections.into_iter();
         Self {
             names: T::OUTPUTS,
             outputs: processed.outputs,
-            rejected: rejected.map(|rejection| (rejection.record_index as usize, rejection.reason)).collect(),
+            rejected: rejected
+                .map(|rejection| (rejection.record_index as usize, rejection.reason))
+                .collect(),
             said: recorder::take(),
         }
     }
@@ -124,7 +127,10 @@ pub(crate) mod recorder {
     }
 
     fn metric(name: &str, labels: &[(&str, &str)], value: f64) {
-        let labels = labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        SAID.with_borrow_mut(|said| said.metrics.push(Metric { name: name.to_owned(), labels, value }));
+        let labels =
+            labels.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        SAID.with_borrow_mut(|said| {
+            said.metrics.push(Metric { name: name.to_owned(), labels, value })
+        });
     }
 }

@@ -114,7 +114,10 @@ pub trait Transform: Sized {
 
     /// Runs the transform with its settings on records, without a host.
     #[cfg(not(target_family = "wasm"))]
-    fn test_with<'record>(config: &Self::Config, records: impl IntoIterator<Item = Self::Input<'record>>) -> Run {
+    fn test_with<'record>(
+        config: &Self::Config,
+        records: impl IntoIterator<Item = Self::Input<'record>>,
+    ) -> Run {
         Run::of::<Self>(config, Self::Input::batch(records))
     }
 }
@@ -124,7 +127,8 @@ pub trait Transform: Sized {
 /// # Errors
 /// When they do not fit.
 pub fn configure<T: DeserializeOwned>(json: &str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|error| format!("the transform's configuration does not fit: {error}"))
+    serde_json::from_str(json)
+        .map_err(|error| format!("the transform's configuration does not fit: {error}"))
 }
 
 /// Checks that there are no settings.
@@ -153,7 +157,11 @@ pub fn describe<T: Transform>() -> Result<Descriptor, String> {
         name: T::NAME.to_owned(),
         version: T::VERSION.to_owned(),
         input,
-        outputs: outputs.into_iter().zip(T::OUTPUTS).map(|(fields, name)| fields.into_output(name)).collect(),
+        outputs: outputs
+            .into_iter()
+            .zip(T::OUTPUTS)
+            .map(|(fields, name)| fields.into_output(name))
+            .collect(),
         config_schema: None,
     })
 }
@@ -172,7 +180,9 @@ pub fn process<T: Transform>(config: &T::Config, batch: &Batch) -> Result<Proces
     let mut processed = Processed { outputs: Vec::new(), rejections: Vec::new() };
     for (index, record_index) in (0..batch.offsets.len()).zip(0..) {
         outputs.start(record_index);
-        if let Err(Reject(reason)) = T::apply(config, T::Input::read(&reader, index), &records, index, &mut outputs) {
+        if let Err(Reject(reason)) =
+            T::apply(config, T::Input::read(&reader, index), &records, index, &mut outputs)
+        {
             outputs.take_back();
             processed.rejections.push(Rejection { record_index, reason });
         }
@@ -184,7 +194,15 @@ pub fn process<T: Transform>(config: &T::Config, batch: &Batch) -> Result<Proces
 /// From now on a panic says its message and place to the host, which sees no more than `unreachable` otherwise.
 pub fn report_panics() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(|panic| log::error!("{panic}"))));
+    ONCE.call_once(|| {
+        panic::set_hook(Box::new(|panic| {
+            let message = panic.payload_as_str().unwrap_or("without a message");
+            match panic.location() {
+                Some(place) => log::error!("panicked at {place}: {message}"),
+                None => log::error!("panicked: {message}"),
+            }
+        }));
+    });
 }
 
 /// Exports a transform as the component's.
@@ -194,7 +212,10 @@ macro_rules! __export {
     ($transform:ident) => {
         const _: () = {
             use ::std::{result::Result, string::String, sync::OnceLock};
-            use $crate::{Transform, __private as sdk, bindings::exports::tidemill::transform::transform as wit};
+            use $crate::{
+                __private as sdk, Transform,
+                bindings::exports::tidemill::transform::transform as wit,
+            };
 
             struct Component;
 
@@ -218,7 +239,7 @@ macro_rules! __export {
                 }
             }
 
-            $crate::bindings::export_transformer!(Component with_types_in $crate::bindings);
+    $crate::bindings::export_transformer!(Component with_types_in $crate::bindings);
         };
     };
 }

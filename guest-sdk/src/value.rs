@@ -1,18 +1,21 @@
 //! The types that fields can have.
 
-use std::{borrow::Cow, collections::BTreeMap};
+mod nested;
+mod text;
+
+pub use text::{Json, Lower};
 
 use crate::{
     bindings::tidemill::transform::types::{DataType, Values},
-    columns::{Bits, Build, Columns, Lists, Nullable, Number, Numbers, Strings, Wide, bit, bits, counted, span, wrong_type},
+    build::{Bits, Build, Nullable, Number, Numbers, Wide},
+    columns::{Columns, bit, bits, counted, wrong_type},
     schema::Fields,
 };
 
 /// A type that a field can have.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be a field of a row",
-    note = "fields are bool, i32, i64, f32, f64, Timestamp, Date, Decimal<P, S>, text (&str, String, Cow<str>), bytes (&[u8], Vec<u8>), Json, \
-            structs with #[derive(Row)], and of these: Option<T>, Vec<T>, maps (BTreeMap<K, V>, Vec<(K, V)>), Carry<T>"
+    note = "`#[derive(Row)]` says which types fields can have"
 )]
 pub trait Value {
     /// Its type in the contract.
@@ -27,6 +30,10 @@ pub trait Value {
 }
 
 /// A value that is read from columns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a field of a row",
+    note = "`#[derive(Row)]` says which types fields can have"
+)]
 pub trait Decode<'a>: Value + Sized {
     /// The columns, ready to be read.
     type Reader;
@@ -42,6 +49,10 @@ pub trait Decode<'a>: Value + Sized {
 }
 
 /// A value that is appended to columns.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a field of a row",
+    note = "`#[derive(Row)]` says which types fields can have"
+)]
 pub trait Encode: Value {
     /// The columns that grow.
     type Builder: Build;
@@ -51,7 +62,10 @@ pub trait Encode: Value {
 }
 
 /// A value that is never null by itself: what an `Option` can hold.
-#[diagnostic::on_unimplemented(message = "`{Self}` can't stand in an `Option`", note = "`Carry<Option<T>>` is a carried field that may be null")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't stand in an `Option`",
+    note = "`Carry<Option<T>>` is a carried field that may be null"
+)]
 pub trait Present: Value {}
 
 /// A value that a list or a map can hold.
@@ -71,10 +85,6 @@ pub struct Date(pub i32);
 /// A fixed-point number of `PRECISION` digits (1 to 38), `SCALE` of them after the point: `Decimal::<9, 2>(1234)` is 12.34.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal<const PRECISION: u8, const SCALE: i8>(pub i128);
-
-/// A JSON value of any shape, as text: `Json<&str>` borrows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Json<T = String>(pub T);
 
 macro_rules! numbers {
     ($($type:ty, $number:ty, $values:ident, $data_type:ident, |$value:ident| $into:expr, $from:expr;)*) => {$(
@@ -168,7 +178,10 @@ impl Encode for bool {
 impl<const PRECISION: u8, const SCALE: i8> Value for Decimal<PRECISION, SCALE> {
     const DATA_TYPE: DataType = {
         assert!(PRECISION >= 1 && PRECISION <= 38, "a decimal has 1 to 38 digits");
-        assert!(SCALE >= 0 && SCALE.unsigned_abs() <= PRECISION, "a decimal's scale is 0 to its precision");
+        assert!(
+            SCALE >= 0 && SCALE.unsigned_abs() <= PRECISION,
+            "a decimal's scale is 0 to its precision"
+        );
         DataType::Decimal((PRECISION, SCALE))
     };
 }
@@ -199,88 +212,6 @@ impl<const PRECISION: u8, const SCALE: i8> Encode for Decimal<PRECISION, SCALE> 
     }
 }
 
-/// A column of byte strings that is read in place.
-#[derive(Clone, Copy, Debug)]
-pub struct PackedBytes<'a> {
-    ends: &'a [u32],
-    data: &'a [u8],
-}
-
-impl<'a> PackedBytes<'a> {
-    fn new(columns: &mut Columns<'a>, len: usize) -> Result<Self, String> {
-        match columns.take()? {
-            Values::Bytes(bytes) => Ok(Self { ends: counted(&bytes.ends, len)?, data: &bytes.data }),
-            _ => Err(wrong_type()),
-        }
-    }
-
-    fn get(&self, index: usize) -> &'a [u8] {
-        let (start, end) = span(self.ends, index);
-        &self.data[start..end]
-    }
-}
-
-/// A column of text that is read in place: checked once as a whole, so that a value costs no more than its borders.
-#[derive(Clone, Copy, Debug)]
-pub struct PackedText<'a> {
-    ends: &'a [u32],
-    text: &'a str,
-}
-
-impl<'a> PackedText<'a> {
-    fn new(columns: &mut Columns<'a>, len: usize) -> Result<Self, String> {
-        let PackedBytes { ends, data } = PackedBytes::new(columns, len)?;
-        let text = str::from_utf8(data).map_err(|error| format!("the host's text is not UTF-8: {error}"))?;
-        Ok(Self { ends, text })
-    }
-
-    fn get(&self, index: usize) -> &'a str {
-        let (start, end) = span(self.ends, index);
-        &self.text[start..end]
-    }
-}
-
-macro_rules! strings {
-    ($([$($generics:tt)*] $type:ty, $reader:ident, $data_type:ident, |$value:ident| $bytes:expr, $from:expr;)*) => {$(
-        impl<$($generics)*> Value for $type {
-            const DATA_TYPE: DataType = DataType::$data_type;
-        }
-
-        impl<$($generics)*> Present for $type {}
-
-        impl<$($generics)*> Encode for $type {
-            type Builder = Strings;
-
-            fn append(&self, builder: &mut Strings) {
-                let $value = self;
-                builder.append($bytes);
-            }
-        }
-
-        impl<'a> Decode<'a> for $type {
-            type Reader = $reader<'a>;
-
-            fn reader(columns: &mut Columns<'a>, len: usize) -> Result<Self::Reader, String> {
-                $reader::new(columns, len)
-            }
-
-            fn read(reader: &Self::Reader, index: usize) -> Self {
-                $from(reader.get(index))
-            }
-        }
-    )*};
-}
-
-strings! {
-    ['a] &'a str, PackedText, Utf8, |value| value.as_bytes(), std::convert::identity;
-    [] String, PackedText, Utf8, |value| value.as_bytes(), str::to_owned;
-    ['a] Cow<'a, str>, PackedText, Utf8, |value| value.as_bytes(), Cow::Borrowed;
-    ['a] &'a [u8], PackedBytes, Binary, |value| value, std::convert::identity;
-    [] Vec<u8>, PackedBytes, Binary, |value| value, <[u8]>::to_vec;
-    ['a] Json<&'a str>, PackedText, Json, |value| value.0.as_bytes(), Json;
-    [] Json<String>, PackedText, Json, |value| value.0.as_bytes(), |text: &str| Json(text.to_owned());
-}
-
 impl<T: Present> Value for Option<T> {
     const DATA_TYPE: DataType = T::DATA_TYPE;
     const NULLABLE: bool = true;
@@ -308,95 +239,4 @@ impl<T: Present + Encode> Encode for Option<T> {
     fn append(&self, builder: &mut Self::Builder) {
         builder.append(self.as_ref(), T::append);
     }
-}
-
-impl<T: Element> Value for Vec<T> {
-    const DATA_TYPE: DataType = DataType::ListOf;
-
-    fn children(fields: &mut Fields) {
-        fields.push::<T>("element", None);
-    }
-}
-
-impl<T: Element> Present for Vec<T> {}
-
-impl<'a, T: Element + Decode<'a>> Decode<'a> for Vec<T> {
-    type Reader = (&'a [u32], T::Reader);
-
-    fn reader(columns: &mut Columns<'a>, len: usize) -> Result<Self::Reader, String> {
-        let ends = lists(columns, len)?;
-        Ok((ends, columns.field::<T>("element", elements(ends))?))
-    }
-
-    fn read((ends, reader): &Self::Reader, index: usize) -> Self {
-        let (start, end) = span(ends, index);
-        (start..end).map(|index| T::read(reader, index)).collect()
-    }
-}
-
-impl<T: Element + Encode> Encode for Vec<T> {
-    type Builder = Lists<T::Builder>;
-
-    fn append(&self, builder: &mut Self::Builder) {
-        builder.append(self, T::append);
-    }
-}
-
-/// The ends of the lists of the next column.
-fn lists<'a>(columns: &mut Columns<'a>, len: usize) -> Result<&'a [u32], String> {
-    match columns.take()? {
-        Values::Lists(ends) => counted(ends, len),
-        _ => Err(wrong_type()),
-    }
-}
-
-/// How many elements lists have.
-fn elements(ends: &[u32]) -> usize {
-    ends.last().map_or(0, |&end| end as usize)
-}
-
-macro_rules! maps {
-    ($($type:ty, [$($bound:tt)*], |$entry:ident| $key:expr, $value:expr;)*) => {$(
-        impl<K: Present + $($bound)*, V: Element> Value for $type {
-            const DATA_TYPE: DataType = DataType::MapOf;
-
-            fn children(fields: &mut Fields) {
-                fields.push::<K>("key", None);
-                fields.push::<V>("value", None);
-            }
-        }
-
-        impl<K: Present + $($bound)*, V: Element> Present for $type {}
-
-        impl<'a, K: Present + Decode<'a> + $($bound)*, V: Element + Decode<'a>> Decode<'a> for $type {
-            type Reader = (&'a [u32], K::Reader, V::Reader);
-
-            fn reader(columns: &mut Columns<'a>, len: usize) -> Result<Self::Reader, String> {
-                let ends = lists(columns, len)?;
-                let elements = elements(ends);
-                Ok((ends, columns.field::<K>("key", elements)?, columns.field::<V>("value", elements)?))
-            }
-
-            fn read((ends, keys, values): &Self::Reader, index: usize) -> Self {
-                let (start, end) = span(ends, index);
-                (start..end).map(|index| (K::read(keys, index), V::read(values, index))).collect()
-            }
-        }
-
-        impl<K: Present + Encode + $($bound)*, V: Element + Encode> Encode for $type {
-            type Builder = Lists<(K::Builder, V::Builder)>;
-
-            fn append(&self, builder: &mut Self::Builder) {
-                builder.append(self, |$entry, columns| {
-                    $key.append(&mut columns.0);
-                    $value.append(&mut columns.1);
-                });
-            }
-        }
-    )*};
-}
-
-maps! {
-    BTreeMap<K, V>, [Ord], |entry| entry.0, entry.1;
-    Vec<(K, V)>, [Sized], |entry| entry.0, entry.1;
 }

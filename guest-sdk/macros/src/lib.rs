@@ -14,6 +14,7 @@ use syn::{DeriveInput, Error, ItemFn, ItemStruct, parse_macro_input};
 /// | `bool`, `i32`, `i64`, `f32`, `f64` | the same |
 /// | `Timestamp`, `Date`, `Decimal<P, S>` | microseconds UTC, days, fixed point |
 /// | `&'a str`, `String`, `Cow<'a, str>` | text |
+/// | `Lower<'a>` | text, written in lower case |
 /// | `&'a [u8]`, `Vec<u8>` | bytes |
 /// | `Json<&'a str>`, `Json` | JSON of any shape |
 /// | `Option<T>` | the same, may be null |
@@ -26,7 +27,9 @@ use syn::{DeriveInput, Error, ItemFn, ItemStruct, parse_macro_input};
 /// `#[row(from = "ua")]` carries a field from an input field of another name.
 #[proc_macro_derive(Row, attributes(row))]
 pub fn row(item: TokenStream) -> TokenStream {
-    row::expand(&parse_macro_input!(item as DeriveInput)).unwrap_or_else(Error::into_compile_error).into()
+    row::expand(&parse_macro_input!(item as DeriveInput))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Makes a function a transform, and the crate a component of it (one a crate).
@@ -39,7 +42,9 @@ pub fn row(item: TokenStream) -> TokenStream {
 /// (`name::test_with(&config, rows)` if it has settings).
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    transform::expand(&arguments.into(), &parse_macro_input!(item as ItemFn)).unwrap_or_else(Error::into_compile_error).into()
+    transform::expand(&arguments.into(), &parse_macro_input!(item as ItemFn))
+        .unwrap_or_else(Error::into_compile_error)
+        .into()
 }
 
 /// Makes a struct the settings of a transform: it can be read from JSON, and unknown keys are refused.

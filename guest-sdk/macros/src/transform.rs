@@ -2,9 +2,12 @@
 
 use proc_macro2::{Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Error, FnArg, GenericArgument, GenericParam, ItemFn, Pat, PatType, PathArguments, Result, Type, TypeReference, spanned::Spanned};
+use syn::{
+    Error, FnArg, GenericArgument, GenericParam, ItemFn, Pat, PatType, PathArguments, Result,
+    ReturnType, Type, TypeReference, spanned::Spanned,
+};
 
-use crate::{row::chain, sdk};
+use crate::sdk;
 
 pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<TokenStream> {
     if !arguments.is_empty() {
@@ -20,7 +23,9 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
     let transform = Ident::new(&name.to_string(), Span::call_site());
     let doc = format!("The transform that [`{name}`](fn@{name}) is.");
     let (config, configure) = match config {
-        Some(config) => (quote!(#config), quote_spanned!(config.span()=> #sdk::configure::<#config>(json))),
+        Some(config) => {
+            (quote!(#config), quote_spanned!(config.span()=> #sdk::configure::<#config>(json)))
+        }
         None => (quote!(()), quote!(#sdk::unconfigured(json))),
     };
     let output_names = outputs.iter().map(|output| &output.name);
@@ -30,7 +35,12 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
     }));
     let output_variables = chain(outputs.iter().map(|output| output.variable.to_token_stream()));
     let input = in_record(input);
-    let [config_, input_, records_, index_, outputs_] = ["config", "input", "records", "index", "outputs"].map(variable);
+    let outcome = match &function.sig.output {
+        ReturnType::Default => quote!(#sdk::Outcome::outcome),
+        ReturnType::Type(_, ty) => quote_spanned!(ty.span()=> <#ty as #sdk::Outcome>::outcome),
+    };
+    let [config_, input_, records_, index_, outputs_] =
+        ["config", "input", "records", "index", "outputs"].map(variable);
 
     Ok(quote! {
         #function
@@ -60,7 +70,7 @@ pub(crate) fn expand(arguments: &TokenStream, function: &ItemFn) -> Result<Token
                 #outputs_: &mut Self::Outputs<'record>,
             ) -> ::core::result::Result<(), #sdk::Reject> {
                 let #output_variables = #outputs_;
-                #sdk::Outcome::outcome(#name(#(#arguments),*))
+                #outcome(#name(#(#arguments),*))
             }
         }
 
@@ -80,10 +90,21 @@ fn variable(name: &str) -> Ident {
 fn refuse_qualifiers(function: &ItemFn) -> Result<()> {
     let signature = &function.sig;
     let refused: [(Option<&dyn ToTokens>, &str); 4] = [
-        (signature.asyncness.as_ref().map(|it| it as _), "a transform can't be async: it is called once a record, and returns"),
+        (
+            signature.asyncness.as_ref().map(|it| it as _),
+            "a transform can't be async: it is called once a record, and returns",
+        ),
         (signature.unsafety.as_ref().map(|it| it as _), "a transform can't be unsafe"),
         (signature.abi.as_ref().map(|it| it as _), "a transform has no ABI of its own"),
-        (signature.generics.params.iter().find(|it| !matches!(it, GenericParam::Lifetime(_))).map(|it| it as _), "a transform can't be generic over types or constants"),
+        (
+            signature
+                .generics
+                .params
+                .iter()
+                .find(|it| !matches!(it, GenericParam::Lifetime(_)))
+                .map(|it| it as _),
+            "a transform can't be generic over types or constants",
+        ),
     ];
     match refused.into_iter().find_map(|(token, why)| Some((token?, why))) {
         Some((token, why)) => Err(Error::new_spanned(token, why)),
@@ -108,10 +129,14 @@ struct Output<'a> {
 
 impl<'a> Parameters<'a> {
     fn of(function: &'a ItemFn) -> Result<Self> {
-        let (mut input, mut record, mut config, mut outputs, mut arguments) = (None, None, None, Vec::new(), Vec::new());
+        let (mut input, mut record, mut config, mut outputs, mut arguments) =
+            (None, None, None, Vec::new(), Vec::new());
         for parameter in &function.sig.inputs {
             let FnArg::Typed(parameter) = parameter else {
-                return Err(Error::new_spanned(parameter, "a transform is a function, not a method"));
+                return Err(Error::new_spanned(
+                    parameter,
+                    "a transform is a function, not a method",
+                ));
             };
             match &*parameter.ty {
                 Type::Reference(TypeReference { mutability: Some(_), elem, .. }) => {
@@ -132,13 +157,26 @@ impl<'a> Parameters<'a> {
                     let [records, index] = ["records", "index"].map(variable);
                     arguments.push(quote!(#records.get(#index)));
                 }
-                ty => return Err(Error::new_spanned(ty, "a transform takes an input, a `Record<'_>`, a `&Config` and outputs; this is one more")),
+                ty => {
+                    return Err(Error::new_spanned(
+                        ty,
+                        "a transform takes an input, a `Record<'_>`, a `&Config` and outputs; this is one more",
+                    ));
+                }
             }
         }
         let parameters = &function.sig.ident;
-        let input = input.ok_or_else(|| Error::new_spanned(parameters, "a transform takes its input by value: add a row or `Raw<'_>`"))?;
+        let input = input.ok_or_else(|| {
+            Error::new_spanned(
+                parameters,
+                "a transform takes its input by value: add a row or `Raw<'_>`",
+            )
+        })?;
         if outputs.is_empty() {
-            return Err(Error::new_spanned(parameters, "a transform needs an output: add `out: &mut Output<…>`"));
+            return Err(Error::new_spanned(
+                parameters,
+                "a transform needs an output: add `out: &mut Output<…>`",
+            ));
         }
         Ok(Self { input, config, outputs, arguments })
     }
@@ -146,14 +184,22 @@ impl<'a> Parameters<'a> {
 
 impl<'a> Output<'a> {
     fn of(parameter: &'a PatType, ty: &'a Type, function: &Ident) -> Result<Self> {
-        let row = row_of(ty).ok_or_else(|| Error::new_spanned(ty, "the only thing that a transform takes by `&mut` is `Output<…>`"))?;
+        let row = row_of(ty).ok_or_else(|| {
+            Error::new_spanned(ty, "the only thing that a transform takes by `&mut` is `Output<…>`")
+        })?;
         let Pat::Ident(pattern) = &*parameter.pat else {
-            return Err(Error::new_spanned(&parameter.pat, "an output is called like its parameter: give it a name"));
+            return Err(Error::new_spanned(
+                &parameter.pat,
+                "an output is called like its parameter: give it a name",
+            ));
         };
         let ident = if pattern.ident == "out" { function } else { &pattern.ident };
         let name = ident.to_string();
         if !name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')) || name.len() > 63 {
-            return Err(Error::new_spanned(ident, "an output's name has 1 to 63 characters of a-z, 0-9 and _"));
+            return Err(Error::new_spanned(
+                ident,
+                "an output's name has 1 to 63 characters of a-z, 0-9 and _",
+            ));
         }
         if name == "dead_letters" {
             return Err(Error::new_spanned(ident, "`dead_letters` is the host's own output"));
@@ -180,9 +226,12 @@ fn in_record(ty: &impl ToTokens) -> TokenStream {
     for token in ty.to_token_stream() {
         let span = token.span();
         tokens.push(match token {
-            TokenTree::Ident(_) if std::mem::take(&mut lifetime) => TokenTree::Ident(Ident::new("record", span)),
+            TokenTree::Ident(_) if std::mem::take(&mut lifetime) => {
+                TokenTree::Ident(Ident::new("record", span))
+            }
             TokenTree::Group(group) => {
-                let mut inner = proc_macro2::Group::new(group.delimiter(), in_record(&group.stream()));
+                let mut inner =
+                    proc_macro2::Group::new(group.delimiter(), in_record(&group.stream()));
                 inner.set_span(span);
                 TokenTree::Group(inner)
             }
@@ -194,4 +243,9 @@ fn in_record(ty: &impl ToTokens) -> TokenStream {
         });
     }
     tokens.into_iter().collect()
+}
+
+/// A chain of pairs: `(a, (b, ()))`.
+fn chain(items: impl DoubleEndedIterator<Item = TokenStream>) -> TokenStream {
+    items.rev().fold(quote!(()), |rest, item| quote!((#item, #rest)))
 }

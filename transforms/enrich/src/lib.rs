@@ -37,7 +37,11 @@ pub struct Enriched<'a> {
 }
 
 #[transform]
-fn enrich(payment: Payment<'_>, config: &Config, out: &mut Output<Enriched<'_>>) -> Result<(), Reject> {
+fn enrich(
+    payment: Payment<'_>,
+    config: &Config,
+    out: &mut Output<Enriched<'_>>,
+) -> Result<(), Reject> {
     let Some(Country { name, currency }) = config.countries.get(payment.country) else {
         metrics::count("unknown_countries", &[("country", payment.country)], 1);
         return Err(Reject::new(format_args!("unknown country `{}`", payment.country)));
@@ -54,7 +58,8 @@ mod tests {
     fn looks_countries_up() {
         let json = r#"{"countries": {"DE": {"name": "Germany", "currency": "EUR"}}}"#;
         let config = enrich::configure(json).unwrap();
-        let run = enrich::test_with(&config, [Payment { country: "XX" }, Payment { country: "DE" }]);
+        let run =
+            enrich::test_with(&config, [Payment { country: "XX" }, Payment { country: "DE" }]);
         let (country_name, currency) = ("Germany", "EUR");
         let row = Enriched { id: Carry, amount: Carry, country: Carry, country_name, currency };
         assert_eq!(run.rows::<Enriched<'_>>("enrich"), [row]);
