@@ -9,7 +9,7 @@ pub enum Mutant {
     MoveOnUnread,
     /// Rule 3: a flush is rebased though a lane of it moved.
     RebaseMovedLanes,
-    /// Rule 4: recovery leaves what nobody claims.
+    /// Rule 4: recovery takes what nobody claims for published.
     RecoverWithoutPublishing,
     /// Rule 5: a manifest claims itself to be published.
     ClaimWhatIsAssumed,
