@@ -5,3 +5,4 @@ pub mod config;
 pub mod fault;
 pub mod record;
 pub mod schema;
+pub mod store;
