@@ -31,6 +31,7 @@ const MAX_KEY_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     url: String,
     objects: Arc<dyn ObjectStore>,
@@ -42,6 +43,7 @@ struct Inner {
 }
 
 /// What differs between the stores.
+#[derive(Clone)]
 enum Backend {
     S3(Arc<dyn MultipartStore>),
     Memory(Arc<dyn MultipartStore>),
@@ -274,3 +276,6 @@ impl fmt::Debug for Store {
         f.debug_tuple("Store").field(&self.0.url).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;
