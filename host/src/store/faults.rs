@@ -151,14 +151,9 @@ fn verdict(error: &Error, answer: &Answer) -> Verdict {
     }
 }
 
-/// The disk's own error, if the error came from the local disk.
+/// The disk's own error, if the local disk failed; "not found" and "exists already" are answers.
 fn disk_error(error: &Error) -> Option<&io::Error> {
-    let (Error::Generic { store: "LocalFileSystem", source }
-    | Error::NotFound { source, .. }
-    | Error::AlreadyExists { source, .. }) = error
-    else {
-        return None;
-    };
+    let Error::Generic { store: "LocalFileSystem", source } = error else { return None };
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&**source);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref() {

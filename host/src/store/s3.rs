@@ -177,3 +177,6 @@ fn no_credentials(error: CredentialsError) -> object_store::Error {
         error => object_store::Error::Generic { store: "credentials", source: Box::new(error) },
     }
 }
+
+#[cfg(test)]
+mod tests;

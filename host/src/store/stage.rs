@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
 };
 
-use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
@@ -121,6 +120,15 @@ impl StageWriter {
         self.buffer.capacity() + under_way
     }
 
+    /// Makes room by doubling, but never past a full part: there are many open files.
+    fn reserve(&mut self, more: usize) {
+        let needed = self.buffer.len() + more;
+        if needed > self.buffer.capacity() {
+            let capacity = needed.max(2 * self.buffer.capacity()).min(self.chunk);
+            self.buffer.reserve_exact(capacity - self.buffer.len());
+        }
+    }
+
     fn send(&mut self) -> Result<(), Fault> {
         let sent = self.try_send();
         self.broken = sent.is_err();
@@ -131,17 +139,12 @@ impl StageWriter {
         let sink = match &mut self.sink {
             Some(sink) => sink,
             None => {
-                let path: Path = self.store.path(&self.key)?;
-                let sink = match &self.store.0.backend {
-                    Backend::S3(_) | Backend::Memory(_) => Sink::Parts(Upload::new(
-                        &self.store,
-                        self.key.clone(),
-                        path,
-                        self.runtime.clone(),
-                    )),
-                    Backend::Local(root) => {
-                        Sink::File(StageFile::create(&self.store, root, &self.key)?)
+                let (store, key) = (&self.store, &self.key);
+                let sink = match &store.0.backend {
+                    Backend::S3(multipart) | Backend::Memory(multipart) => {
+                        Sink::Parts(Upload::new(store, multipart, key, self.runtime.clone())?)
                     }
+                    Backend::Local(root) => Sink::File(StageFile::create(store, root, key)?),
                 };
                 self.sink.insert(sink)
             }
@@ -169,6 +172,7 @@ impl Write for StageWriter {
         let mut rest = bytes;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(rest.len().min(self.chunk - self.buffer.len()));
+            self.reserve(now.len());
             self.buffer.extend_from_slice(now);
             self.digest.update(now);
             self.bytes += now.len() as u64;

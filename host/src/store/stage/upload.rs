@@ -7,11 +7,7 @@ use object_store::{MultipartId, multipart::MultipartStore, path::Path};
 use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle, time::sleep};
 
 use super::{PART_BYTES, PARTS_IN_FLIGHT};
-use crate::{
-    commit::manifest::Stage,
-    fault::Fault,
-    store::{Backend, Store},
-};
+use crate::{commit::manifest::Stage, fault::Fault, store::Store};
 
 /// S3 takes no more.
 const MAX_PARTS: usize = 10_000;
@@ -32,6 +28,7 @@ pub(super) struct Upload {
 
 struct Target {
     store: Store,
+    multipart: Arc<dyn MultipartStore>,
     key: String,
     path: Path,
     /// Begun by the first part that gets there, so that the writer need not wait for it.
@@ -39,9 +36,20 @@ struct Target {
 }
 
 impl Upload {
-    pub(super) fn new(store: &Store, key: String, path: Path, runtime: Handle) -> Self {
-        let target = Arc::new(Target { store: store.clone(), key, path, id: OnceCell::new() });
-        Self { target, runtime, under_way: VecDeque::new(), parts: Vec::new(), finished: false }
+    pub(super) fn new(
+        store: &Store,
+        multipart: &Arc<dyn MultipartStore>,
+        key: &str,
+        runtime: Handle,
+    ) -> Result<Self, Fault> {
+        let target = Arc::new(Target {
+            store: store.clone(),
+            multipart: Arc::clone(multipart),
+            key: key.to_owned(),
+            path: store.path(key)?,
+            id: OnceCell::new(),
+        });
+        Ok(Self { target, runtime, under_way: VecDeque::new(), parts: Vec::new(), finished: false })
     }
 
     /// Sends a part in the background, once fewer than [`PARTS_IN_FLIGHT`] are under way.
@@ -129,15 +137,8 @@ impl Target {
     }
 
     async fn try_send(&self, index: usize, part: Bytes) -> object_store::Result<String> {
-        let multipart = self.multipart();
-        let id = self.id.get_or_try_init(|| multipart.create_multipart(&self.path)).await?;
-        Ok(multipart.put_part(&self.path, id, index, part.into()).await?.content_id)
-    }
-
-    fn multipart(&self) -> &dyn MultipartStore {
-        match &self.store.0.backend {
-            Backend::S3(multipart) | Backend::Memory(multipart) => &**multipart,
-            Backend::Local(_) => unreachable!("a local store stages files"),
-        }
+        let begin = || self.multipart.create_multipart(&self.path);
+        let id = self.id.get_or_try_init(begin).await?;
+        Ok(self.multipart.put_part(&self.path, id, index, part.into()).await?.content_id)
     }
 }

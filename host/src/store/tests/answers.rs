@@ -1,14 +1,11 @@
 //! What answers of an S3 server mean: a server that plays a script.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use object_store::{BackoffConfig, RetryConfig, StaticCredentialProvider, aws::AwsCredential};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
 };
 
 use super::*;
@@ -24,32 +21,12 @@ async fn scripted(script: Script) -> (Store, Arc<Mutex<Vec<String>>>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&requests);
     tokio::spawn(async move {
-        let mut script: VecDeque<_> = script.iter().collect();
+        let mut script = script.iter();
         while let Ok((mut connection, _)) = listener.accept().await {
-            let mut head = Vec::new();
-            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-                let mut some = [0; 1024];
-                let read = connection.read(&mut some).await.unwrap_or(0);
-                if read == 0 {
-                    break;
-                }
-                head.extend_from_slice(&some[..read]);
-            }
-            let line =
-                String::from_utf8_lossy(&head).split(" HTTP").next().unwrap_or_default().to_owned();
+            let line = read_request(&mut connection).await;
             seen.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            if let Some((status, code)) = script.pop_front() {
-                let body = match *code {
-                    "" => String::new(),
-                    code => format!(
-                        "<Error><Code>{code}</Code><Message>in short, {code}.</Message></Error>"
-                    ),
-                };
-                let length = body.len();
-                let answer = format!(
-                    "HTTP/1.1 {status} Told\r\ncontent-length: {length}\r\nlast-modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nconnection: close\r\n\r\n{body}"
-                );
-                connection.write_all(answer.as_bytes()).await.unwrap_or_default();
+            if let Some((status, code)) = script.next() {
+                connection.write_all(answer(*status, code).as_bytes()).await.unwrap_or_default();
             }
         }
     });
@@ -68,6 +45,39 @@ async fn scripted(script: Script) -> (Store, Arc<Mutex<Vec<String>>>) {
     let credentials = Arc::new(StaticCredentialProvider::new(credential));
     const LOOKS: &[Duration] = &[Duration::from_millis(1); 2];
     (s3::connect(&settings, "us-east-1", credentials, retry, LOOKS).unwrap(), requests)
+}
+
+/// Reads a request with its body; gives its first line.
+async fn read_request(connection: &mut TcpStream) -> String {
+    let mut reader = BufReader::new(connection);
+    let (mut first, mut body_bytes) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).await.unwrap_or(0) == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some(length) = line.to_lowercase().strip_prefix("content-length:") {
+            body_bytes = length.trim().parse().unwrap();
+        }
+        if first.is_empty() {
+            first = line;
+        }
+    }
+    reader.read_exact(&mut vec![0; body_bytes]).await.unwrap_or(0);
+    first
+}
+
+fn answer(status: u16, code: &str) -> String {
+    let body = match code {
+        "" => String::new(),
+        "UploadId" => "<R><UploadId>the-upload</UploadId></R>".into(),
+        code => format!("<Error><Code>{code}</Code><Message>in short, {code}.</Message></Error>"),
+    };
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status} Told\r\ncontent-length: {length}\r\netag: arrived\r\n\
+         last-modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 async fn get(script: Script) -> Result<Option<Bytes>, Fault> {
@@ -161,4 +171,84 @@ async fn anything_but_ok_of_a_create_is_other() {
         let created = scripted(script).await.0.create("_log/p/x", Bytes::from_static(b"x")).await;
         assert!(matches!(created, Created::Other(_)), "{script:?}: {created:?}");
     }
+}
+
+/// Writes two parts and finishes, as a worker does.
+async fn stage_two_parts(script: Script) -> (Result<Staged, Fault>, Arc<Mutex<Vec<String>>>) {
+    let (store, seen) = scripted(script).await;
+    let mut writer = store.stage("data/p/out/f.parquet".into(), Handle::current());
+    let staged = tokio::task::spawn_blocking(move || {
+        writer.write_all(&vec![1; PART_BYTES + 1]).unwrap();
+        writer.finish()
+    });
+    (staged.await.unwrap(), seen)
+}
+
+/// Waits for a request to abort the upload.
+async fn aborted(seen: &Mutex<Vec<String>>) -> bool {
+    const ABORT: &str = "DELETE /bucket/root/data/p/out/f.parquet?uploadId=the-upload ";
+    for _ in 0..500 {
+        if seen.lock().unwrap().iter().any(|request| request.starts_with(ABORT)) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_fails_is_sent_again() {
+    let script = &[(503, ""), (200, "UploadId"), (503, ""), (200, ""), (200, "")];
+    let (staged, seen) = stage_two_parts(script).await;
+    let expected = Stage::Multipart { id: "the-upload".into(), parts: vec!["arrived".into(); 2] };
+    assert_eq!(staged.unwrap().stage, expected);
+    assert_eq!(seen.lock().unwrap().len(), script.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_fails_for_good_is_aborted() {
+    let (staged, seen) =
+        stage_two_parts(&[(200, "UploadId"), (403, "AccessDenied"), (403, "AccessDenied")]).await;
+    let fault = staged.unwrap_err();
+    assert!(!fault.retry && fault.to_string().contains("stage data/p/out/f.parquet"), "{fault}");
+    assert!(aborted(&seen).await, "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_upload_is_aborted() {
+    let (store, seen) = scripted(&[(200, "UploadId"), (200, ""), (204, "")]).await;
+    let mut writer = store.stage("data/p/out/f.parquet".into(), Handle::current());
+    let written = tokio::task::spawn_blocking(move || {
+        writer.write_all(&vec![1; PART_BYTES + 1]).unwrap();
+    });
+    written.await.unwrap();
+    assert!(aborted(&seen).await, "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_store_without_put_if_absent_is_refused() {
+    const ABSENT: (u16, &str) = (404, "NoSuchKey");
+    let everybody_wins: Script = &[
+        ABSENT,
+        (200, ""),
+        (200, ""),
+        (200, ""),
+        (200, ""),
+        (200, ""),
+        (200, ""),
+        (200, ""),
+        (200, ""),
+    ];
+    let fault = scripted(everybody_wins).await.0.probe().await.unwrap_err();
+    assert!(!fault.retry && fault.code == Some("NO_PUT_IF_ABSENT"), "{fault}");
+    assert!(fault.to_string().contains("s3://bucket/root"), "{fault}");
+
+    const UNKNOWN: (u16, &str) = (501, "NotImplemented");
+    let nobody_wins: Script =
+        &[ABSENT, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, ABSENT];
+    let fault = scripted(nobody_wins).await.0.probe().await.unwrap_err();
+    assert!(!fault.retry && fault.to_string().contains("NotImplemented"), "{fault}");
+
+    let fault = scripted(&[(403, "AccessDenied")]).await.0.probe().await.unwrap_err();
+    assert!(!fault.retry && fault.help.unwrap().contains("s3:ListBucket"));
 }
