@@ -4,12 +4,14 @@ use std::io;
 
 use object_store::Error;
 
-use super::{Backend, Store};
+use super::{Backend, Store, s3::CREDENTIALS};
 use crate::fault::{Blame, Fault};
 
 const PERMISSIONS: &str = "check the credentials (environment, profile, web identity, container or instance role), and that they allow \
      s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload on the objects and s3:ListBucket on the bucket";
 const BUCKET: &str = "check the name of the bucket, `region` and `endpoint`";
+const CLOCK: &str = "set the clock of this machine: it differs from the store's";
+const OPERATION: &str = "use another store: this one does not know the operation";
 const NETWORK: &str = "check that the store can be reached from here; the operation is tried again";
 
 impl Store {
@@ -105,49 +107,31 @@ struct Verdict {
 }
 
 fn verdict(error: &Error, answer: &Answer) -> Verdict {
-    let verdict = |blame, retry, help| Verdict { blame, retry, help };
-    match (answer.code.as_str(), answer.status) {
-        ("RequestTimeTooSkewed", _) => {
-            return verdict(
-                Blame::Outside,
-                true,
-                "set the clock of this machine: it differs from the store's",
-            );
+    let again = |help| Verdict { blame: Blame::Outside, retry: true, help };
+    let never = |help| Verdict { blame: Blame::Outside, retry: false, help };
+    let config = |help| Verdict { blame: Blame::Config, retry: false, help };
+    match (error, answer.code.as_str(), answer.status) {
+        (_, "RequestTimeTooSkewed", _) => again(CLOCK),
+        (_, "ExpiredToken" | "RequestTimeout" | "SlowDown", _)
+        | (_, _, Some(408 | 409 | 429 | 500 | 502..)) => again(NETWORK),
+        (_, "NoSuchBucket", _) | (_, _, Some(300..=399)) => config(BUCKET),
+        (_, _, Some(501)) | (Error::NotSupported { .. } | Error::NotImplemented { .. }, _, _) => {
+            config(OPERATION)
         }
-        ("ExpiredToken" | "RequestTimeout" | "SlowDown", _) => {
-            return verdict(Blame::Outside, true, NETWORK);
+        (_, _, Some(401 | 403))
+        | (Error::Unauthenticated { .. } | Error::PermissionDenied { .. }, _, _) => {
+            never(PERMISSIONS)
         }
-        ("NoSuchBucket", _) => return verdict(Blame::Config, false, BUCKET),
-        (_, Some(300..=399)) => return verdict(Blame::Config, false, BUCKET),
-        (_, Some(401 | 403)) => return verdict(Blame::Outside, false, PERMISSIONS),
-        (_, Some(501)) => {
-            return verdict(
-                Blame::Config,
-                false,
-                "the server does not know this operation: use another",
-            );
-        }
-        (_, Some(408 | 409 | 429 | 500..)) => return verdict(Blame::Outside, true, NETWORK),
-        (_, Some(400)) => return verdict(Blame::Outside, false, BUCKET),
-        _ => {}
-    }
-    match error {
-        Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => {
-            verdict(Blame::Outside, false, PERMISSIONS)
-        }
-        Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::Precondition { .. } => {
-            verdict(Blame::Outside, false, "")
-        }
-        Error::NotSupported { .. }
-        | Error::NotImplemented { .. }
-        | Error::UnknownConfigurationKey { .. } => {
-            verdict(Blame::Config, false, "the store does not know this operation: use another")
-        }
-        Error::InvalidPath { .. } => verdict(Blame::Bug, false, ""),
-        _ if answer.text.contains("redirect without LOCATION") => {
-            verdict(Blame::Config, false, BUCKET)
-        }
-        _ => verdict(Blame::Outside, true, NETWORK),
+        (_, _, Some(400)) => never(BUCKET),
+        (_, _, Some(402..=499))
+        | (
+            Error::NotFound { .. } | Error::AlreadyExists { .. } | Error::Precondition { .. },
+            _,
+            _,
+        ) => never(""),
+        (Error::Generic { store: CREDENTIALS, .. }, _, _) => again(PERMISSIONS),
+        _ if answer.text.contains("redirect without LOCATION") => config(BUCKET),
+        _ => again(NETWORK),
     }
 }
 
@@ -175,11 +159,7 @@ struct Answer {
 
 impl Answer {
     fn of(error: &Error) -> Self {
-        let mut innermost: &(dyn std::error::Error + 'static) = error;
-        while let Some(source) = innermost.source() {
-            innermost = source;
-        }
-        let text = innermost.to_string();
+        let text = innermost(error).to_string();
         let status_text = text
             .split_once("status code: ")
             .map(|(_, rest)| rest.split(": ").next().unwrap_or(rest));
@@ -198,4 +178,14 @@ impl Answer {
         };
         Self { status, code, text }
     }
+}
+
+/// The cause of all causes: what wraps it says nothing more to a person.
+pub(super) fn innermost<'a>(
+    mut error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
 }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use aws_config::Region;
+use aws_config::{
+    BehaviorVersion, Region, environment::EnvironmentVariableRegionProvider,
+    imds::region::ImdsRegionProvider, meta::region::RegionProviderChain,
+    profile::ProfileFileRegionProvider,
+};
 use aws_credential_types::provider::{
     ProvideCredentials as _, SharedCredentialsProvider, error::CredentialsError,
 };
@@ -18,7 +22,7 @@ use object_store::{
 };
 use tokio::sync::Mutex;
 
-use super::{Backend, Inner, Store};
+use super::{Backend, Inner, Store, faults::innermost};
 use crate::{config, fault::Fault};
 
 /// When to look again for an upload that seems gone and a file that is not there: five looks over a minute.
@@ -32,16 +36,20 @@ const LOOKS: &[Duration] = &[
 /// Temporary credentials are renewed when they have less than this to live; longer than any request with its retries.
 const RENEW_BEFORE: Duration = Duration::from_secs(5 * 60);
 
+/// Where an error comes from when the credentials cannot be had for now.
+pub(super) const CREDENTIALS: &str = "credentials";
+
 /// Opens the bucket with credentials of the default chain.
 pub(super) async fn open(settings: &config::Store) -> Result<Store, Fault> {
-    let mut loader = aws_config::defaults(aws_config::BehaviorVersion::latest());
-    // A custom server seldom cares, and asking the instance for its region would cost seconds there.
-    let region =
-        settings.region.clone().or_else(|| settings.endpoint.as_ref().map(|_| "us-east-1".into()));
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region));
-    }
-    let found = loader.load().await;
+    let region = RegionProviderChain::first_try(settings.region.clone().map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new());
+    // Other servers seldom have regions, and asking the instance for its own would cost seconds there.
+    let region = match &settings.endpoint {
+        Some(_) => region.or_else("us-east-1"),
+        None => region.or_else(ImdsRegionProvider::builder().build()),
+    };
+    let found = aws_config::defaults(BehaviorVersion::latest()).region(region).load().await;
     let region = found.region().ok_or_else(|| {
         Fault::config(format!(
             "open the store {}: the region of the bucket is not known",
@@ -163,18 +171,19 @@ impl CredentialProvider for Chain {
             }
             Err(error) => match current.as_ref().filter(|current| current.lives(Duration::ZERO)) {
                 Some(current) => Ok(Arc::clone(&current.credential)),
-                None => Err(no_credentials(error)),
+                None => Err(no_credentials(&error)),
             },
         }
     }
 }
 
-fn no_credentials(error: CredentialsError) -> object_store::Error {
+fn no_credentials(error: &CredentialsError) -> object_store::Error {
+    let source = format!("no credentials: {}", innermost(error)).into();
     match error {
         CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
-            object_store::Error::Unauthenticated { path: String::new(), source: Box::new(error) }
+            object_store::Error::Unauthenticated { path: String::new(), source }
         }
-        error => object_store::Error::Generic { store: "credentials", source: Box::new(error) },
+        _ => object_store::Error::Generic { store: CREDENTIALS, source },
     }
 }
 

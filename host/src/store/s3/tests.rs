@@ -61,12 +61,21 @@ fn store(
 
 #[tokio::test]
 async fn missing_credentials_say_what_to_check() {
-    let nothing = || async { Err(CredentialsError::not_loaded("no provider has credentials")) };
     let settings = settings("http://127.0.0.1:1", true);
-    let store = store(&settings, provide_credentials_fn(nothing)).unwrap();
-    let fault = store.get("_log/x").await.unwrap_err();
-    assert!(!fault.retry && fault.to_string().contains("no provider has credentials"), "{fault}");
-    assert!(fault.help.unwrap().contains("profile"));
+    let nothing = || async { Err(CredentialsError::not_loaded("nobody has any")) };
+    let asleep = || async { Err(CredentialsError::provider_error("the metadata service sleeps")) };
+    for (store, retry, said) in [
+        (
+            store(&settings, provide_credentials_fn(nothing)),
+            false,
+            "no credentials: nobody has any",
+        ),
+        (store(&settings, provide_credentials_fn(asleep)), true, "no credentials: the metadata"),
+    ] {
+        let fault = store.unwrap().get("_log/x").await.unwrap_err();
+        assert!(fault.retry == retry && fault.to_string().contains(said), "{fault}");
+        assert!(fault.help.unwrap().contains("profile"));
+    }
 }
 
 #[tokio::test]
