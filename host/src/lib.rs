@@ -7,3 +7,4 @@ pub mod fault;
 pub mod generator;
 pub mod record;
 pub mod schema;
+pub mod store;
