@@ -19,6 +19,8 @@ pub struct Log {
     also: BTreeSet<u64>,
     /// Files of the manifests that nobody is known to have published.
     unpublished: BTreeMap<u64, Vec<File>>,
+    /// The first manifest with files that no manifest claims as published.
+    unclaimed: Option<u64>,
 }
 
 /// The fold up to a manifest, so that a start need not read the whole log. The same bytes from everybody.
@@ -72,6 +74,11 @@ impl Log {
         &self.unpublished
     }
 
+    /// Whether files are visible, or will be, that no manifest claims as published.
+    pub fn has_unclaimed(&self) -> bool {
+        self.unclaimed.is_some()
+    }
+
     /// A checkpoint, where everything below the next manifest is published.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         (self.through == self.next).then(|| Checkpoint {
@@ -107,6 +114,10 @@ impl Log {
         }
         self.prev = manifest.digest();
         self.next += 1;
+        self.unclaimed = self.unclaimed.filter(|&seq| seq >= manifest.published.through);
+        if !manifest.files.is_empty() {
+            self.unclaimed.get_or_insert(manifest.seq);
+        }
         if manifest.files.is_empty() {
             self.also.insert(manifest.seq);
         } else {

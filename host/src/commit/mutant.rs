@@ -3,8 +3,8 @@
 /// A rule that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mutant {
-    /// Rule 1: an error of a Create is believed, and the append tried again under a new name.
-    BelieveAnError,
+    /// Rule 1: what is read back after an error is taken for another writer's without a look at its nonce.
+    IgnoreTheNonce,
     /// Rule 2: after an ambiguous answer the next number is tried.
     MoveOnUnread,
     /// Rule 3: a flush is rebased though a lane of it moved.
@@ -28,7 +28,7 @@ pub enum Mutant {
 impl Mutant {
     /// All of them, in the order of the rules.
     pub const ALL: [Self; 10] = [
-        Self::BelieveAnError,
+        Self::IgnoreTheNonce,
         Self::MoveOnUnread,
         Self::RebaseMovedLanes,
         Self::RecoverWithoutPublishing,

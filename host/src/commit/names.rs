@@ -14,8 +14,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The folder name of a null or empty hive value, as Hive and Spark write it.
 pub const NULL_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
-/// Bytes of an encoded hive value at most.
-const MAX_VALUE: usize = 255;
+/// Bytes of a hive folder (`key=value`, encoded) at most: what file systems allow.
+const MAX_SEGMENT: usize = 255;
 /// Bytes of all hive folders of a file together at most: S3 allows 1024 for the whole key.
 const MAX_PATH: usize = 700;
 /// What stands in a hive value as it is.
@@ -40,12 +40,12 @@ pub fn hive_segment(key: &str, value: Option<&str>) -> Result<String, Refusal> {
     if value == "." || value == ".." {
         return Err(Refusal(format!("{value:?} can't be the value of the hive partition {key}")));
     }
-    let encoded = utf8_percent_encode(value, ENCODED).to_string();
-    if encoded.len() > MAX_VALUE {
-        let text = format!("the value of the hive partition {key} has {} bytes, {MAX_VALUE} are possible", encoded.len());
+    let segment = format!("{key}={}", utf8_percent_encode(value, ENCODED));
+    if segment.len() > MAX_SEGMENT {
+        let text = format!("the folder of the hive partition {key} would have {} bytes, {MAX_SEGMENT} are possible", segment.len());
         return Err(Refusal(text));
     }
-    Ok(format!("{key}={encoded}"))
+    Ok(segment)
 }
 
 /// The folders of hive partitions, joined.

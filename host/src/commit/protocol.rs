@@ -123,6 +123,8 @@ pub struct Writer {
     name: String,
     log: Log,
     phase: Phase,
+    /// Whether the log is to be read up to its end next.
+    follow: bool,
     /// Appends that wait for their turn.
     waiting: VecDeque<Append>,
     /// Files that are being published.
@@ -151,6 +153,7 @@ impl Writer {
             name: name.to_owned(),
             log,
             phase: Phase::Idle,
+            follow: false,
             waiting: VecDeque::new(),
             publishing: BTreeSet::new(),
             #[cfg(any(test, feature = "mutants"))]
@@ -165,7 +168,12 @@ impl Writer {
 
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::Idle && self.waiting.is_empty() && self.publishing.is_empty()
+        self.phase == Phase::Idle && !self.follow && self.waiting.is_empty() && self.publishing.is_empty()
+    }
+
+    /// Whether the log is being read up to its end, as `Follow` asks.
+    pub fn is_following(&self) -> bool {
+        matches!(self.phase, Phase::Following(_))
     }
 
     /// Takes an event, gives commands. Events that answer nothing that was asked are left alone.
@@ -185,12 +193,10 @@ impl Writer {
 
     fn take(&mut self, event: Event, commands: &mut Vec<Command>) -> Result<(), Halt> {
         match event {
-            Event::Follow if self.phase == Phase::Idle => {
-                self.phase = Phase::Following(false);
-                commands.push(Command::Read(self.log.next()));
+            Event::Follow => {
+                self.follow = true;
+                self.next(commands);
             }
-            // What is under way reads the log anyway.
-            Event::Follow => commands.push(Command::Followed),
             Event::Commit(append) => {
                 self.waiting.push_back(append);
                 self.next(commands);
@@ -204,9 +210,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins the next append, if nothing is under way.
+    /// Begins what comes next, if nothing is under way.
     fn next(&mut self, commands: &mut Vec<Command>) {
         while self.phase == Phase::Idle {
+            if std::mem::take(&mut self.follow) {
+                self.phase = Phase::Following(false);
+                commands.push(Command::Read(self.log.next()));
+                return;
+            }
             let Some(append) = self.waiting.pop_front() else { return };
             self.create(append, commands);
         }
@@ -222,7 +233,13 @@ impl Writer {
             commands.push(Command::Done(append.nonce, Done::Fenced(lane)));
             return;
         }
-        if append.kind == Kind::Start && append.inputs.is_empty() {
+        let needless = match append.kind {
+            Kind::Genesis => self.log.next() > 0,
+            Kind::Start => append.inputs.is_empty(),
+            Kind::Claim => !self.log.has_unclaimed(),
+            _ => false,
+        };
+        if needless {
             self.phase = Phase::Idle;
             commands.push(Command::Done(append.nonce, Done::Committed(self.log.next())));
             return;
@@ -320,7 +337,7 @@ impl Writer {
                 commands.push(Command::Followed);
                 self.next(commands);
             }
-            (Phase::ReadingBack(append), Some(manifest)) if manifest.nonce == append.nonce => {
+            (Phase::ReadingBack(append), Some(manifest)) if self.is_mine(&manifest, &append) => {
                 // Mine after all. What is in the log counts, not what would be written now.
                 let seq = self.log.next();
                 self.fold(&manifest)?;
@@ -341,6 +358,14 @@ impl Writer {
             (phase, _) => self.phase = phase,
         }
         Ok(())
+    }
+
+    fn is_mine(&self, manifest: &Manifest, append: &Append) -> bool {
+        #[cfg(any(test, feature = "mutants"))]
+        if self.is(super::mutant::Mutant::IgnoreTheNonce) {
+            return false;
+        }
+        manifest.nonce == append.nonce
     }
 
     fn publish_unclaimed(&mut self, commands: &mut Vec<Command>) {
@@ -421,12 +446,6 @@ impl Writer {
 
     fn mutate_not_created(&mut self, append: Append, commands: &mut Vec<Command>) -> Option<Append> {
         use super::mutant::Mutant;
-        if self.is(Mutant::BelieveAnError) {
-            // Not read back: tried again as if nothing had happened, under a new nonce.
-            let again = Append { nonce: format!("{}+", append.nonce), ..append };
-            self.create(again, commands);
-            return None;
-        }
         if self.is(Mutant::MoveOnUnread) {
             let mut manifest = self.manifest(&append);
             manifest.seq += 1;

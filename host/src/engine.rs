@@ -1,0 +1,224 @@
+//! Components: compiled apart, linked to what the host offers, called batch by batch under limits.
+
+mod bindings;
+mod cache;
+mod compile;
+mod descriptor;
+mod guest;
+mod instance;
+mod lift;
+mod limits;
+mod lower;
+mod refuse;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt, iter,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+
+use arrow_array::{ArrayRef, RecordBatch};
+use sha2::{Digest, Sha256};
+use wasmtime::component::{HasSelf, Linker};
+
+pub use self::{
+    compile::{Compiler, child},
+    guest::GuestMetrics,
+    instance::Instance,
+};
+use self::{
+    cache::Cache,
+    guest::Guest,
+    instance::Probe,
+    limits::{EPOCH, MAX_MEMORY},
+};
+use crate::{config::Limits, fault::Fault, record::Lineage, schema::Descriptor};
+
+/// Loads components. One a process.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<Guest>,
+    cache: Cache,
+    compiler: Compiler,
+    /// Ends the thread that counts epochs when it is dropped.
+    _ticker: Sender<()>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+/// A component that was loaded: compiled, and found to import and export what it may.
+pub struct Component {
+    engine: Arc<Engine>,
+    name: String,
+    digest: String,
+    linked: bindings::TransformerPre<Guest>,
+}
+
+impl fmt::Debug for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// For whom an instance works: in its log lines.
+#[derive(Clone, Debug)]
+pub struct GuestContext {
+    /// The pipeline.
+    pub pipeline: String,
+}
+
+/// The records of a batch, as a transform takes them.
+#[derive(Clone, Copy, Debug)]
+pub enum Payload<'a> {
+    /// All records, undecoded.
+    Raw,
+    /// The records that could be decoded.
+    Rows {
+        /// One a top-level field of the descriptor's input, read or carried.
+        columns: &'a [ArrayRef],
+        /// For each row, its place in the batch; ascending.
+        rows: &'a [u32],
+    },
+}
+
+/// What became of a batch. Places are places in the batch.
+#[derive(Debug, Default)]
+pub struct Processed {
+    /// Rows, by output; an output without rows may be left out.
+    pub outputs: Vec<Rows>,
+    /// Rejected records, ascending.
+    pub rejections: Vec<Rejection>,
+}
+
+/// Rows of an output.
+#[derive(Debug)]
+pub struct Rows {
+    /// The output's place in the descriptor.
+    pub output: usize,
+    /// For each row, the record that it was made from.
+    pub lineage: Lineage,
+    /// The rows, carried fields included.
+    pub rows: RecordBatch,
+}
+
+/// A record that the transform rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Its place in the batch.
+    pub index: u32,
+    /// Why.
+    pub reason: String,
+}
+
+impl Engine {
+    /// An engine that keeps compiled components in a folder.
+    ///
+    /// # Errors
+    /// When the folder can't be made, or the machine has no room for the address space of instances.
+    pub fn new(cache: PathBuf, compiler: Compiler) -> Result<Arc<Self>, Fault> {
+        let engine = wasmtime::Engine::new(&limits::host_config())
+            .map_err(|error| Fault::outside("set wasmtime up").permanent().caused_by(error))?;
+        let cache = Cache::new(cache, &engine)?;
+        let mut linker = Linker::new(&engine);
+        let link = wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
+            .and_then(|()| bindings::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest));
+        link.map_err(|error| Fault::bug("link the host's functions").caused_by(error))?;
+        let ticker = tick(engine.clone())?;
+        Ok(Arc::new(Self { engine, linker, cache, compiler, _ticker: ticker }))
+    }
+
+    /// Loads a component: from the cache, or compiled in a child process under limits.
+    ///
+    /// # Errors
+    /// When it is no component of a contract that this host knows, imports what the host does not offer, or can't be
+    /// compiled within the limits. The text says what it has and what the host accepts.
+    pub fn load(self: &Arc<Self>, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
+        let digest = hex::encode(Sha256::digest(wasm));
+        refuse::shape(name, wasm)?;
+        let compiled = match self.cache.load(&self.engine, &digest) {
+            Some(compiled) => compiled,
+            None => {
+                let artefact = self.compiler.compile(&self.engine, name, wasm)?;
+                self.cache.store(&self.engine, &digest, &artefact)?
+            }
+        };
+        refuse::world(&self.engine, name, &compiled)?;
+        let linked = self
+            .linker
+            .instantiate_pre(&compiled)
+            .and_then(bindings::TransformerPre::new)
+            .map_err(|error| refuse::unlinkable(name, error))?;
+        Ok(Arc::new(Component { engine: Arc::clone(self), name: name.to_owned(), digest, linked }))
+    }
+}
+
+impl Component {
+    /// Its name: that of its file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// SHA-256 of its file, 64 hexadecimal digits.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Asks a throw-away instance what the transform takes and gives under a configuration, and whether it takes it.
+    ///
+    /// # Errors
+    /// When it refuses the configuration, traps, passes a limit, or describes what can't be.
+    pub fn describe(self: &Arc<Self>, config: &serde_json::Value, limits: &Limits) -> Result<Descriptor, Fault> {
+        let context = GuestContext { pipeline: String::new() };
+        let probe = Probe::new(Arc::clone(self), context, limits, None)?;
+        let descriptor = probe.describe(config)?.0;
+        Ok(descriptor)
+    }
+
+    /// An instance that is ready for batches.
+    ///
+    /// # Errors
+    /// As `describe`, and when it can't be initialised.
+    pub fn instantiate(
+        self: &Arc<Self>,
+        context: GuestContext,
+        config: &serde_json::Value,
+        limits: &Limits,
+        metrics: Arc<dyn GuestMetrics>,
+    ) -> Result<Instance, Fault> {
+        Probe::new(Arc::clone(self), context, limits, Some(metrics))?.init(config)
+    }
+}
+
+/// Counts epochs for as long as the answer lives: what deadlines are measured in.
+fn tick(engine: wasmtime::Engine) -> Result<Sender<()>, Fault> {
+    let (alive, ended) = channel();
+    let count = move || {
+        let waits = iter::repeat_with(|| ended.recv_timeout(EPOCH));
+        waits.take_while(|wait| *wait == Err(RecvTimeoutError::Timeout)).for_each(|_| engine.increment_epoch());
+    };
+    let spawned = thread::Builder::new().name("epochs".to_owned()).spawn(count);
+    spawned.map(|_| alive).map_err(|error| Fault::outside("start a thread").permanent().caused_by(error))
+}
+
+/// Checks limits that a configuration asks for.
+///
+/// # Errors
+/// When the memory is more than an instance may ever have.
+pub fn check_limits(limits: &Limits) -> Result<(), Fault> {
+    if limits.memory > MAX_MEMORY || limits.call_timeout > Duration::from_secs(3600) {
+        let text = format!("a transform has {} MiB of memory and an hour a call at most", MAX_MEMORY >> 20);
+        return Err(Fault::config(text).help("lower `transforms.limits`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Compiled components on disk: `<digest>-<engine>.cwasm`, SHA-256 of the artefact first. A damaged one is compiled again.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use crate::fault::Fault;
+
+/// Bytes of the artefact's own digest, before it.
+const HEADER: usize = 32;
+
+/// The folder of artefacts.
+#[derive(Debug)]
+pub(super) struct Cache {
+    folder: PathBuf,
+    /// Artefacts of another wasmtime, or of other settings, are left alone.
+    engine: String,
+}
+
+impl Cache {
+    pub(super) fn new(folder: PathBuf, engine: &wasmtime::Engine) -> Result<Self, Fault> {
+        fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, error))?;
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self { folder, engine: format!("{:016x}", hasher.finish()) })
+    }
+
+    fn path(&self, digest: &str) -> PathBuf {
+        self.folder.join(format!("{digest}-{}.cwasm", self.engine))
+    }
+
+    /// The artefact of a component, if there is one that can be trusted.
+    pub(super) fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
+        let path = self.path(digest);
+        let bytes = fs::read(&path).ok()?;
+        let whole = bytes.split_at_checked(HEADER).filter(|(header, body)| Sha256::digest(body).as_slice() == *header);
+        let component = whole.and_then(|(_, artefact)| deserialize(engine, artefact).ok());
+        if component.is_none() {
+            tracing::warn!(path = %path.display(), "a compiled component is damaged, it is compiled again");
+        }
+        component
+    }
+
+    /// Keeps an artefact that was just compiled, and loads it.
+    pub(super) fn store(&self, engine: &wasmtime::Engine, digest: &str, artefact: &[u8]) -> Result<Component, Fault> {
+        let component = deserialize(engine, artefact)
+            .map_err(|error| Fault::bug("the compiler's artefact does not fit this host").caused_by(error))?;
+        let path = self.path(digest);
+        let written = tempfile::NamedTempFile::new_in(&self.folder).and_then(|mut file| {
+            file.write_all(&Sha256::digest(artefact))?;
+            file.write_all(artefact)?;
+            file.persist(&path).map_err(|error| error.error)
+        });
+        written.map_err(|error| failed("write", &path, error))?;
+        Ok(component)
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: std::io::Error) -> Fault {
+    Fault::outside(format!("{verb} {}", path.display()))
+        .permanent()
+        .caused_by(error)
+        .help("the scratch folder must be writable: name another one with `memory.scratch`")
+}
+
+#[expect(unsafe_code, reason = "wasmtime has no other way to load compiled code")]
+fn deserialize(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes come from our own compiler: just now through a pipe, or from a file of ours whose digest, written
+    // with it, was checked. Who can write that file as this user can run any code as this user anyway.
+    unsafe { Component::deserialize(engine, artefact) }
+}
