@@ -2,6 +2,8 @@
 
 pub mod commit;
 pub mod config;
+pub mod decode;
 pub mod fault;
+pub mod generator;
 pub mod record;
 pub mod schema;
