@@ -114,8 +114,6 @@ impl Decoder {
     pub fn decode(&mut self, batch: &Batch) -> Decoded {
         let data = batch.values.data();
         let whole = std::str::from_utf8(data).ok();
-        // Without control characters anywhere, strings need no look for them. A fold of minima runs 16 bytes at a time.
-        let lowest = data.iter().fold(u8::MAX, |lowest, &byte| lowest.min(byte));
         let mut rows = Vec::with_capacity(batch.len());
         let mut broken = Vec::new();
         let mut start = 0;
@@ -131,7 +129,7 @@ impl Decoder {
                 (Some(valid), _) if !valid[place] => {
                     Err(Problem::record(class::TOMBSTONE, "the value is null: a tombstone".into()))
                 }
-                (_, Ok(text)) => self.record(&mut Scanner::new(text, lowest >= b' '), rows.len()),
+                (_, Ok(text)) => self.record(&mut Scanner::new(text), rows.len()),
                 (_, Err(error)) => Err(Problem::record(
                     class::UTF8,
                     format!("not UTF-8 at byte {}", error.valid_up_to()),

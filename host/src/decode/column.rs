@@ -10,6 +10,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{DataType as ArrowType, FieldRef};
 
+use super::json::Names;
 use crate::{
     fault::Fault,
     schema::{DataType, Field},
@@ -22,7 +23,9 @@ pub(super) struct Column {
     pub(super) path: String,
     pub(super) data_type: DataType,
     pub(super) nullable: bool,
-    pub(super) valid: NullBufferBuilder,
+    valid: NullBufferBuilder,
+    /// The number of values.
+    pub(super) len: usize,
     pub(super) values: Values,
     arrow: FieldRef,
 }
@@ -50,7 +53,7 @@ pub(super) enum Values {
 #[derive(Debug)]
 pub(super) struct Members {
     pub(super) columns: Vec<Column>,
-    pub(super) names: super::json::Names,
+    pub(super) names: Names,
 }
 
 /// The columns of a map.
@@ -131,15 +134,17 @@ impl Column {
             data_type: field.data_type,
             nullable: field.nullable,
             valid: NullBufferBuilder::new(0),
+            len: 0,
             values,
             arrow: Arc::new(field.to_arrow()),
         })
     }
 
-    /// The number of values.
+    /// Counts a value that was appended to `values`.
     #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.valid.len()
+    pub(super) fn appended(&mut self) {
+        self.valid.append_non_null();
+        self.len += 1;
     }
 
     /// Appends a null, also where the field is not nullable: then one above it is null too.
@@ -158,6 +163,7 @@ impl Column {
             Values::Struct(members) => members.columns.iter_mut().for_each(Self::push_null),
         }
         self.valid.append_null();
+        self.len += 1;
     }
 
     /// Takes back all values from a place on, and what an unfinished value has left behind.
@@ -183,11 +189,12 @@ impl Column {
             }
         }
         self.valid.truncate(len);
+        self.len = self.len.min(len);
     }
 
     /// The values as an array. Leaves the column empty, with room for as many.
     fn finish(&mut self) -> ArrayRef {
-        let rows = self.len();
+        let rows = mem::take(&mut self.len);
         let valid = self.valid.finish().filter(|valid| valid.null_count() > 0);
         self.valid = NullBufferBuilder::new(rows);
         match &mut self.values {
@@ -256,10 +263,9 @@ impl Members {
             .iter()
             .map(|field| Column::new(field, format!("{prefix}{}", field.name)))
             .collect::<Result<_, _>>()?;
-        let names = super::json::Names::new(fields.iter().map(|field| &*field.name).collect())
-            .map_err(|name| {
-                Fault::transform(format!("field `{prefix}{name}` is declared twice"))
-            })?;
+        let names = Names::new(fields.iter().map(|field| &*field.name)).map_err(|name| {
+            Fault::transform(format!("field `{prefix}{name}` is declared twice"))
+        })?;
         Ok(Self { columns, names })
     }
 

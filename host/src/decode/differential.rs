@@ -288,8 +288,6 @@ fn mutated(text: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<u8>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
     #[test]
     fn records_are_decoded_as_by_serde_json(records in vec(record(), 1..12)) {
         compare(&records.into_iter().map(String::into_bytes).collect::<Vec<_>>());

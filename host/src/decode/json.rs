@@ -6,7 +6,7 @@ use super::{
     class,
     column::{Column, Entries, Members, Offsets, Values, type_name},
     number::{Misfit, Number},
-    scan::{Problem, Scan, Scanner},
+    scan::{Expected, Problem, Quoted, Scan, Scanner},
     time,
 };
 
@@ -38,76 +38,29 @@ impl Column {
             self.push_null();
             return Ok(());
         }
-        let fit = match (&mut self.values, first) {
-            (Values::Utf8(values), Some(b'"')) => {
-                let string = scanner.string()?;
-                values.push(|data| string.append_to(data));
-                Ok(())
-            }
-            (Values::Int32(values), Some(b'-' | b'0'..=b'9')) => {
-                push(values, scanner.number()?.int32())
-            }
-            (Values::Int64(values), Some(b'-' | b'0'..=b'9')) => {
-                push(values, scanner.number()?.int64())
-            }
-            (Values::Float32(values), Some(b'-' | b'0'..=b'9')) => {
-                push(values, scanner.number()?.float32())
-            }
-            (Values::Float64(values), Some(b'-' | b'0'..=b'9')) => {
-                push(values, scanner.number()?.float64())
-            }
-            (Values::Timestamp(values), Some(b'"')) => {
-                let time = time::micros(scanner.string()?.text().as_bytes());
-                push(values, time.ok_or(NOT_TIME))
-            }
-            (Values::Timestamp(values), Some(b'-' | b'0'..=b'9')) => {
-                let millis = scanner.number()?.int64();
-                push(values, millis.and_then(|millis| millis.checked_mul(1000).ok_or(FAR_TIME)))
-            }
-            (Values::Date(values), Some(b'"')) => {
-                push(values, time::days(scanner.string()?.text().as_bytes()).ok_or(NOT_DATE))
-            }
-            (Values::Date(values), Some(b'-' | b'0'..=b'9')) => {
-                push(values, scanner.number()?.int32())
-            }
-            (Values::Boolean(values), Some(b't')) => {
-                scanner.literal("true")?;
-                values.append(true);
-                Ok(())
-            }
-            (Values::Boolean(values), Some(b'f')) => {
-                scanner.literal("false")?;
-                values.append(false);
-                Ok(())
-            }
-            (Values::Decimal(values, precision, scale), Some(b'-' | b'0'..=b'9')) => {
-                push(values, scanner.number()?.decimal(*precision, *scale))
-            }
-            (Values::Decimal(values, precision, scale), Some(b'"')) => {
-                let text = scanner.string()?.text();
-                let value = Number::of(&text)
-                    .ok_or(NOT_DECIMAL)
-                    .and_then(|number| number.decimal(*precision, *scale));
-                push(values, value)
-            }
-            (Values::Binary(values), Some(b'"')) => {
-                let text = scanner.string()?.text();
-                values
-                    .push(|data| BASE64_STANDARD.decode_vec(text.as_bytes(), data))
-                    .map_err(|_| NOT_BASE64)
-            }
-            (Values::Json(values), _) => {
+        let fit = match (first, &mut self.values) {
+            (_, Values::Json(values)) => {
                 scanner.skip()?;
                 values.push(|data| data.extend_from_slice(scanner.since(start).as_bytes()));
                 Ok(())
             }
-            (Values::List(offsets, element), Some(b'[')) => {
+            (Some(b'"'), values) => values.push_string(scanner.string()?),
+            (Some(b'-' | b'0'..=b'9'), values) => values.push_number(&scanner.number()?),
+            (Some(b't'), Values::Boolean(values)) => {
+                scanner.literal("true")?;
+                values.append(true);
+                Ok(())
+            }
+            (Some(b'f'), Values::Boolean(values)) => {
+                scanner.literal("false")?;
+                values.append(false);
+                Ok(())
+            }
+            (Some(b'['), Values::List(offsets, element)) => {
                 list(scanner, offsets, element).map(Ok)?
             }
-            (Values::Struct(members), Some(b'{')) => {
-                members.object(scanner, self.valid.len()).map(Ok)?
-            }
-            (Values::Map(offsets, entries), Some(b'{')) => {
+            (Some(b'{'), Values::Struct(members)) => members.object(scanner, self.len).map(Ok)?,
+            (Some(b'{'), Values::Map(offsets, entries)) => {
                 entries.object(scanner, offsets).map(Ok)?
             }
             _ => {
@@ -122,7 +75,7 @@ impl Column {
                 self.problem(class, format!("expected {expected} at byte {start}, found {found}"))
             );
         }
-        self.valid.append_non_null();
+        self.appended();
         Ok(())
     }
 
@@ -133,9 +86,49 @@ impl Column {
     }
 }
 
-fn push<T>(values: &mut Vec<T>, value: Result<T, Misfit>) -> Result<(), Misfit> {
-    values.push(value?);
-    Ok(())
+impl Values {
+    #[inline]
+    fn push_string(&mut self, string: Quoted<'_>) -> Result<(), Misfit> {
+        match self {
+            Self::Utf8(values) => values.push(|data| string.append_to(data)),
+            Self::Timestamp(values) => {
+                values.push(time::micros(string.text().as_bytes()).ok_or(NOT_TIME)?)
+            }
+            Self::Date(values) => {
+                values.push(time::days(string.text().as_bytes()).ok_or(NOT_DATE)?)
+            }
+            Self::Decimal(values, precision, scale) => {
+                let text = string.text();
+                values.push(Number::of(&text).ok_or(NOT_DECIMAL)?.decimal(*precision, *scale)?);
+            }
+            Self::Binary(values) => {
+                let text = string.text();
+                values
+                    .push(|data| BASE64_STANDARD.decode_vec(text.as_bytes(), data))
+                    .map_err(|_| NOT_BASE64)?;
+            }
+            _ => return Err(Misfit(class::WRONG_TYPE, "a string")),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn push_number(&mut self, number: &Number<'_>) -> Result<(), Misfit> {
+        match self {
+            Self::Int32(values) | Self::Date(values) => values.push(number.int32()?),
+            Self::Int64(values) => values.push(number.int64()?),
+            Self::Float32(values) => values.push(number.float32()?),
+            Self::Float64(values) => values.push(number.float64()?),
+            Self::Decimal(values, precision, scale) => {
+                values.push(number.decimal(*precision, *scale)?)
+            }
+            Self::Timestamp(values) => {
+                values.push(number.int64()?.checked_mul(1000).ok_or(FAR_TIME)?)
+            }
+            _ => return Err(Misfit(class::WRONG_TYPE, "a number")),
+        }
+        Ok(())
+    }
 }
 
 /// Sets the problem of a field apart from one that ends the scan.
@@ -158,7 +151,7 @@ fn list(scanner: &mut Scanner<'_>, offsets: &mut Offsets, element: &mut Column) 
             scanner.skip()?;
         }
     }
-    offsets.push(element.len());
+    offsets.push(element.len);
     result
 }
 
@@ -167,28 +160,37 @@ impl Members {
     pub(super) fn object(&mut self, scanner: &mut Scanner<'_>, rows: usize) -> Scan<()> {
         let mut failed: Vec<(usize, Box<Problem>)> = Vec::new();
         scanner.open()?;
-        let mut last = Last::Open;
+        let mut last = None;
         let mut first = true;
+        let mut filled = 0;
         while scanner.more(first, b'}')? {
             first = false;
-            let member = self.names.read(scanner, last)?;
-            last = Last::Member(member);
-            let Some(member) = member else {
+            last = self.names.read(scanner, last)?;
+            // Names that are not declared stand behind those that are, and have no column.
+            let Some((member, column)) =
+                last.and_then(|member| Some((member, self.columns.get_mut(member)?)))
+            else {
                 scanner.skip()?;
                 continue;
             };
-            let column = &mut self.columns[member];
-            if column.len() > rows || !failed.is_empty() {
+            if column.len > rows || !failed.is_empty() {
+                filled -= usize::from(column.len > rows);
                 column.truncate(rows);
                 failed.retain(|(other, _)| *other != member);
             }
-            if let Err(problem) = held(column.value(scanner))? {
-                column.truncate(rows);
-                failed.push((member, problem));
+            match held(column.value(scanner))? {
+                Ok(()) => filled += 1,
+                Err(problem) => {
+                    column.truncate(rows);
+                    failed.push((member, problem));
+                }
             }
         }
+        if filled == self.columns.len() {
+            return Ok(());
+        }
         for (member, column) in self.columns.iter_mut().enumerate() {
-            if column.len() > rows || failed.iter().any(|(other, _)| *other == member) {
+            if column.len > rows || failed.iter().any(|(other, _)| *other == member) {
                 continue;
             }
             if column.nullable {
@@ -207,7 +209,7 @@ impl Entries {
         let start = offsets.end();
         let mut again = scanner.clone();
         let mut result = self.read(scanner, &[])?;
-        let end = self.values.len();
+        let end = self.values.len;
         let mut order: Vec<usize> = (start..end).collect();
         order.sort_unstable_by(|&a, &b| self.keys.get(a).cmp(self.keys.get(b)).then(a.cmp(&b)));
         let mut surplus: Vec<usize> = order
@@ -220,7 +222,7 @@ impl Entries {
             self.truncate(start);
             result = self.read(&mut again, &surplus)?;
         }
-        offsets.push(self.values.len());
+        offsets.push(self.values.len);
         result
     }
 
@@ -241,7 +243,7 @@ impl Entries {
                 scanner.skip()?;
             } else {
                 self.keys.push(|data| key.append_to(data));
-                let len = self.values.len();
+                let len = self.values.len;
                 if let Err(problem) = held(self.values.value(scanner))? {
                     self.values.truncate(len);
                     self.values.push_null();
@@ -254,64 +256,82 @@ impl Entries {
     }
 }
 
-/// What stands before a member.
-#[derive(Clone, Copy)]
-enum Last {
-    Open,
-    Member(Option<usize>),
-}
+/// Names are learnt until so many are known, and only if they are not longer than this: records may have any.
+const MAX_KNOWN: usize = 1024;
+const MAX_LENGTH: usize = 64;
 
-/// The names of an object's declared members. Each remembers which one followed it last time: producers write members in the
-/// same order again and again, so most names are found by comparing them with one guess.
+/// The names of an object's members: the declared ones in their order, behind them others that were seen.
+///
+/// Each remembers which one followed it last time: producers write members in the same order again and again, so most names
+/// are found by comparing them with one guess.
 #[derive(Debug)]
 pub(super) struct Names {
-    names: Vec<Box<str>>,
-    /// Each name as it most likely stands in the text: in quotes, with the colon.
-    spelled: Vec<Box<[u8]>>,
-    /// Places in `names`, in the order of the names.
+    known: Vec<Name>,
+    /// Places in `known`, by name.
     sorted: Vec<usize>,
-    /// Which name follows each name, a member that is not declared, and the opening brace.
-    next: Vec<Option<usize>>,
+    /// What comes first in an object.
+    first: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Name {
+    text: Box<str>,
+    /// As it most likely stands in an object: in quotes, with the colon.
+    spelled: Expected,
+    next: Option<usize>,
 }
 
 impl Names {
     /// Distinct names; the error is one that is there twice.
-    pub(super) fn new(names: Vec<&str>) -> Result<Self, String> {
-        let mut sorted: Vec<usize> = (0..names.len()).collect();
-        sorted.sort_unstable_by_key(|&place| names[place]);
-        if let Some(twice) = sorted.windows(2).find(|pair| names[pair[0]] == names[pair[1]]) {
-            return Err(names[twice[0]].into());
+    pub(super) fn new<'a>(declared: impl Iterator<Item = &'a str>) -> Result<Self, &'a str> {
+        let mut names = Self { known: Vec::new(), sorted: Vec::new(), first: None };
+        for name in declared {
+            let place = names.search(name).err().ok_or(name)?;
+            names.insert(place, name);
         }
-        let spelled = names
-            .iter()
-            .map(|&name| format!("{}:", serde_json::Value::from(name)).into_bytes().into())
-            .collect();
         // At first they are expected as declared.
-        let next = (1..=names.len())
-            .chain([names.len(), 0])
-            .map(|next| (next < names.len()).then_some(next))
-            .collect();
-        Ok(Self { names: names.into_iter().map(Box::from).collect(), spelled, sorted, next })
+        let count = names.known.len();
+        for (name, next) in names.known.iter_mut().zip(1..count) {
+            name.next = Some(next);
+        }
+        names.first = (count > 0).then_some(0);
+        Ok(names)
     }
 
-    /// Steps over a member's name and the colon; which declared member it is, if any.
+    /// Steps over a member's name and the colon; which name it is, if it is known. `last` is the one before.
     #[inline]
-    fn read(&mut self, scanner: &mut Scanner<'_>, last: Last) -> Scan<Option<usize>> {
-        let last = match last {
-            Last::Member(Some(member)) => member,
-            Last::Member(None) => self.names.len(),
-            Last::Open => self.names.len() + 1,
-        };
+    fn read(&mut self, scanner: &mut Scanner<'_>, last: Option<usize>) -> Scan<Option<usize>> {
         scanner.peek();
-        if let Some(guess) = self.next[last]
-            && scanner.eat(&self.spelled[guess])
+        let guess = last.map_or(self.first, |last| self.known[last].next);
+        if let Some(guess) = guess
+            && scanner.eat(&self.known[guess].spelled)
         {
             return Ok(Some(guess));
         }
         let name = scanner.name()?.text();
-        let found = self.sorted.binary_search_by(|&place| (*self.names[place]).cmp(&*name)).ok();
-        let found = found.map(|found| self.sorted[found]);
-        self.next[last] = found;
+        let found = match self.search(&name) {
+            Ok(found) => Some(found),
+            Err(place) => (self.known.len() < MAX_KNOWN && name.len() <= MAX_LENGTH)
+                .then(|| self.insert(place, &name)),
+        };
+        match last {
+            Some(last) => self.known[last].next = found,
+            None => self.first = found,
+        }
         Ok(found)
+    }
+
+    /// Where a name is in `known`, or where it belongs in `sorted`.
+    fn search(&self, name: &str) -> Result<usize, usize> {
+        let found = self.sorted.binary_search_by(|&place| (*self.known[place].text).cmp(name))?;
+        Ok(self.sorted[found])
+    }
+
+    fn insert(&mut self, place: usize, name: &str) -> usize {
+        let index = self.known.len();
+        let spelled = Expected::new(format!("{}:", serde_json::Value::from(name)).as_bytes());
+        self.known.push(Name { text: name.into(), spelled, next: None });
+        self.sorted.insert(place, index);
+        index
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Number<'a> {
 
 impl<'a> Number<'a> {
     /// The number that starts at a byte, and where it ends; or the byte that is wrong, and why.
-    #[inline]
+    #[inline(always)]
     pub(super) fn scan(
         text: &'a str,
         start: usize,

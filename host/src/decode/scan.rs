@@ -1,8 +1,11 @@
 //! A strict scanner of JSON text (RFC 8259).
+//!
+//! `string` and `number` are always inlined: their results would pass through memory, and loads that straddle fresh stores
+//! stall for longer than it takes to scan most strings.
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
 use super::{class, number::Number};
 
@@ -73,20 +76,48 @@ impl<'a> Quoted<'a> {
     }
 }
 
+/// Bytes that are likely to come next.
+#[derive(Debug)]
+pub(super) struct Expected {
+    bytes: Box<[u8]>,
+    /// The first 16 of them as one number, and which bits of it count: most names fit, and take one comparison.
+    head: u128,
+    mask: u128,
+}
+
+impl Expected {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let (mut head, mut mask) = ([0; 16], [0; 16]);
+        for ((head, mask), &byte) in head.iter_mut().zip(&mut mask).zip(bytes) {
+            (*head, *mask) = (byte, u8::MAX);
+        }
+        Self {
+            bytes: bytes.into(),
+            head: u128::from_le_bytes(head),
+            mask: u128::from_le_bytes(mask),
+        }
+    }
+
+    #[inline]
+    fn starts(&self, text: &[u8]) -> bool {
+        let Some(head) = text.first_chunk() else { return text.starts_with(&self.bytes) };
+        (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0
+            && (self.bytes.len() <= 16 || text[16..].starts_with(&self.bytes[16..]))
+    }
+}
+
 /// A place in the text of one record.
 #[derive(Clone, Debug)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: u8,
-    /// Whether the text is known to have no control characters.
-    plain: bool,
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner at the start of a text. `plain` says that it has no byte below 0x20.
-    pub(super) fn new(text: &'a str, plain: bool) -> Self {
-        Self { text, at: 0, depth: 0, plain }
+    /// A scanner at the start of a text.
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
     }
 
     /// The byte where the scanner stands.
@@ -104,6 +135,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.text.as_bytes().get(self.at) {
+                Some(&byte) if byte > b' ' => return Some(byte),
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
                 byte => return byte.copied(),
             }
@@ -124,9 +156,9 @@ impl<'a> Scanner<'a> {
 
     /// Steps over exactly these bytes, if they come next.
     #[inline]
-    pub(super) fn eat(&mut self, bytes: &[u8]) -> bool {
-        let eaten = self.text.as_bytes()[self.at..].starts_with(bytes);
-        self.at += if eaten { bytes.len() } else { 0 };
+    pub(super) fn eat(&mut self, expected: &Expected) -> bool {
+        let eaten = expected.starts(&self.text.as_bytes()[self.at..]);
+        self.at += if eaten { expected.bytes.len() } else { 0 };
         eaten
     }
 
@@ -188,35 +220,45 @@ impl<'a> Scanner<'a> {
     }
 
     /// Steps over the string whose opening quote comes next.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Scan<Quoted<'a>> {
-        let bytes = self.text.as_bytes();
         let start = self.at + 1;
-        let mut from = start;
+        let end = next_special(self.text.as_bytes(), start);
+        if self.text.as_bytes().get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Ok(Quoted { raw: &self.text[start..end], escaped: false });
+        }
+        self.string_with_escapes(start, end)
+    }
+
+    /// The same, from the first byte on that is not a string's plain text.
+    #[cold]
+    fn string_with_escapes(&mut self, start: usize, mut at: usize) -> Scan<Quoted<'a>> {
+        let bytes = self.text.as_bytes();
         loop {
-            let Some(length) = memchr2(b'"', b'\\', &bytes[from..]) else {
-                return Err(Problem::not_json(bytes.len(), "the string does not end"));
-            };
-            let stop = from + length;
-            if !self.plain
-                && let Some(control) = bytes[from..stop].iter().position(|&byte| byte < b' ')
-            {
-                return Err(Problem::not_json(
-                    from + control,
-                    "control characters in strings must be escaped",
-                ));
+            match bytes.get(at) {
+                Some(b'"') => {
+                    self.at = at + 1;
+                    return Ok(Quoted { raw: &self.text[start..at], escaped: true });
+                }
+                Some(b'\\') => {
+                    let backslash = at;
+                    escape(bytes, &mut at).map_err(|what| Problem::not_json(backslash, what))?;
+                    at = next_special(bytes, at);
+                }
+                Some(_) => {
+                    return Err(Problem::not_json(
+                        at,
+                        "control characters in strings must be escaped",
+                    ));
+                }
+                None => return Err(Problem::not_json(at, "the string does not end")),
             }
-            if bytes[stop] == b'"' {
-                self.at = stop + 1;
-                return Ok(Quoted { raw: &self.text[start..stop], escaped: from != start });
-            }
-            from = stop;
-            escape(bytes, &mut from).map_err(|what| Problem::not_json(stop, what))?;
         }
     }
 
     /// Steps over the number that starts here.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Scan<Number<'a>> {
         let (number, end) =
             Number::scan(self.text, self.at).map_err(|(at, what)| Problem::not_json(at, what))?;
@@ -227,7 +269,8 @@ impl<'a> Scanner<'a> {
     /// Steps over `true`, `false` or `null`.
     #[inline]
     pub(super) fn literal(&mut self, word: &'static str) -> Scan<()> {
-        if self.eat(word.as_bytes()) {
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
             Ok(())
         } else {
             Err(Problem::not_json(self.at, "expected a value"))
@@ -265,6 +308,34 @@ impl<'a> Scanner<'a> {
             None => Err(Problem::not_json(self.at, "expected a value, found the end")),
         }
     }
+}
+
+/// The first byte from `at` on that ends a string's plain text: a quote, a backslash, a control character; or the length.
+///
+/// Eight bytes at a time: most strings are so short that a call into a vectorised search costs more than it saves. Of a word,
+/// `(word - ones) & !word` has the high bit of each byte that is 0, and maybe of bytes above such a byte, which does not
+/// matter to the lowest (S. E. Anderson, "Bit Twiddling Hacks").
+#[inline]
+fn next_special(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    while let Some(word) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        let special = quote.wrapping_sub(ONES) & !quote
+            | backslash.wrapping_sub(ONES) & !backslash
+            | word.wrapping_sub(ONES * u64::from(b' ')) & !word;
+        let special = special & (ONES * 0x80);
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest
+        .iter()
+        .position(|&byte| byte < b' ' || byte == b'"' || byte == b'\\')
+        .unwrap_or(rest.len())
 }
 
 /// The character of the escape that starts at `at`, which moves behind it.

@@ -48,23 +48,26 @@ pub(super) fn micros(text: &[u8]) -> Option<i64> {
 }
 
 /// Microseconds from one to nine digits, and what stands behind them.
+#[inline]
 fn fraction(text: &[u8]) -> Option<(i32, &[u8])> {
     let count = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if !(1..=9).contains(&count) {
         return None;
     }
-    let micros = (0..6).fold(0, |micros, place| {
-        let digit = if place < count { text[place] - b'0' } else { 0 };
-        micros * 10 + i32::from(digit)
-    });
-    Some((micros, &text[count..]))
+    let kept = count.min(6);
+    let micros = text[..kept].iter().fold(0, |micros, byte| micros * 10 + i32::from(byte - b'0'));
+    Some((micros * [100_000, 10_000, 1000, 100, 10, 1][kept - 1], &text[count..]))
 }
 
 #[inline]
 fn number<const N: usize>(digits: [u8; N]) -> Option<i32> {
-    digits.iter().try_fold(0, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + i32::from(byte - b'0'))
-    })
+    let (mut value, mut right) = (0, true);
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        right &= digit < 10;
+        value = value * 10 + i32::from(digit);
+    }
+    right.then_some(value)
 }
 
 /// Days since 1970-01-01 of a date of the proleptic Gregorian calendar, years from 0 on.
