@@ -11,7 +11,7 @@
 //! | missing, or `null` | null where the field is nullable, else `MISSING`, `NULL` |
 //! | a name twice in an object | the last one counts, also when the first had the wrong type |
 //! | boolean | `true`, `false` |
-//! | int32, int64 | a number without fraction and exponent (`3.0` and `1e3` are `WRONG_TYPE`); `OVERFLOW` outside of the range |
+//! | int32, int64 | a number without fraction and exponent (`3.0` and `1e3` are `WRONG_TYPE`; `-0` is 0); `OVERFLOW` outside of the range |
 //! | float32, float64 | any number, rounded to nearest once from its text; `OVERFLOW` where that is infinite |
 //! | decimal | a number, or a string that holds a number: exactly, else `OVERFLOW` |
 //! | utf8 | a string |

@@ -48,12 +48,14 @@ fn expected(field: &Field, raw: Option<&&RawValue>) -> Result<String, ()> {
     if text == "null" {
         return if field.nullable { Ok("null".into()) } else { Err(()) };
     }
+    // Not a float, as serde_json has it: no digit of `-0` is lost in an integer.
+    let integer = if text == "-0" { "0" } else { text };
     match field.data_type {
         DataType::Int64 => {
-            serde_json::from_str::<i64>(text).map(|value| value.to_string()).map_err(drop)
+            serde_json::from_str::<i64>(integer).map(|value| value.to_string()).map_err(drop)
         }
         DataType::Int32 => {
-            serde_json::from_str::<i32>(text).map(|value| value.to_string()).map_err(drop)
+            serde_json::from_str::<i32>(integer).map(|value| value.to_string()).map_err(drop)
         }
         DataType::Float64 => {
             // Not by serde_json, which rounds some numbers the wrong way without its feature `float_roundtrip`.
