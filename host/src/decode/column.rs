@@ -1,436 +1,374 @@
-//! A column that grows value by value and can be cut back, so that a broken record leaves no trace.
+//! Columns that grow by one value at a time, and shrink again when a record turns out to be broken.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, ListArray,
-    MapArray, StringArray, StructArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
-use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema as arrow;
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer};
+use arrow_schema::{DataType as ArrowType, FieldRef};
 
-use super::{
-    scan::{Flaw, Scanner, Text, resolve},
-    text,
-};
+use super::json::Names;
 use crate::{
     fault::Fault,
     schema::{DataType, Field},
 };
 
-/// A column of a field.
+/// The column of a field.
 #[derive(Debug)]
 pub(super) struct Column {
-    name: String,
-    /// The name with the names of the fields around it.
-    path: String,
-    data_type: DataType,
-    nullable: bool,
-    valid: BooleanBufferBuilder,
-    nulls: bool,
-    data: Data,
-    arrow: arrow::DataType,
+    /// The way to the field from the top, for people.
+    pub(super) path: String,
+    pub(super) data_type: DataType,
+    pub(super) nullable: bool,
+    valid: NullBufferBuilder,
+    /// The number of values.
+    pub(super) len: usize,
+    pub(super) values: Values,
+    arrow: FieldRef,
 }
 
+/// The values of a column; what is null has a value too.
 #[derive(Debug)]
-enum Data {
-    Bits(BooleanBufferBuilder),
+pub(super) enum Values {
+    Boolean(BooleanBufferBuilder),
     Int32(Vec<i32>),
     Int64(Vec<i64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal(Vec<i128>),
-    Bytes { ends: Vec<i32>, data: Vec<u8> },
-    List { ends: Vec<i32>, element: Box<Column> },
-    Struct { members: Vec<Column>, seen: Vec<bool> },
-    Map { ends: Vec<i32>, key: Box<Column>, value: Box<Column> },
+    Decimal(Vec<i128>, u8, i8),
+    Utf8(Packed),
+    Binary(Packed),
+    Json(Packed),
+    Date(Vec<i32>),
+    Timestamp(Vec<i64>),
+    List(Offsets, Box<Column>),
+    Struct(Members),
+    Map(Offsets, Box<Entries>),
 }
 
+/// The columns of an object's members.
+#[derive(Debug)]
+pub(super) struct Members {
+    pub(super) columns: Vec<Column>,
+    pub(super) names: Names,
+}
+
+/// The columns of a map.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) keys: Packed,
+    pub(super) values: Column,
+}
+
+/// Byte strings, in Arrow's layout.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    offsets: Offsets,
+    data: Vec<u8>,
+}
+
+/// Where values end in what they share, in Arrow's layout: one more than there are values, the first is 0.
+#[derive(Debug)]
+pub(super) struct Offsets(Vec<i32>);
+
 impl Column {
-    pub(super) fn new(field: &Field, parent: &str) -> Result<Self, Fault> {
-        let path = if parent.is_empty() { field.name.clone() } else { format!("{parent}.{}", field.name) };
-        let ends = || vec![0];
-        let child = |place: usize| Self::new(&field.children[place], &path).map(Box::new);
-        let data = match field.data_type {
-            DataType::Boolean => Data::Bits(BooleanBufferBuilder::new(0)),
-            DataType::Int32 | DataType::Date => Data::Int32(Vec::new()),
-            DataType::Int64 | DataType::TimestampMicros => Data::Int64(Vec::new()),
-            DataType::Float32 => Data::Float32(Vec::new()),
-            DataType::Float64 => Data::Float64(Vec::new()),
-            DataType::Decimal(..) => Data::Decimal(Vec::new()),
-            DataType::Utf8 | DataType::Binary | DataType::Json => Data::Bytes { ends: ends(), data: Vec::new() },
-            DataType::List => Data::List { ends: ends(), element: child(0)? },
-            DataType::Struct => {
-                let members = field.children.iter().map(|child| Self::new(child, &path)).collect::<Result<Vec<_>, _>>()?;
-                Data::Struct { seen: vec![false; members.len()], members }
+    /// The column of a field that stands below `parent` (a path, empty at the top).
+    fn new(field: &Field, path: String) -> Result<Self, Fault> {
+        let count = match field.data_type {
+            DataType::List => 1..=1,
+            DataType::Struct => 1..=usize::MAX,
+            DataType::Map => 2..=2,
+            _ => 0..=0,
+        };
+        if !count.contains(&field.children.len()) {
+            let (name, children) = (type_name(field.data_type), field.children.len());
+            return Err(Fault::transform(format!(
+                "field `{path}` of type {name} has {children} child fields"
+            )));
+        }
+        let values = match field.data_type {
+            DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
+            DataType::Int32 => Values::Int32(Vec::new()),
+            DataType::Int64 => Values::Int64(Vec::new()),
+            DataType::Float32 => Values::Float32(Vec::new()),
+            DataType::Float64 => Values::Float64(Vec::new()),
+            DataType::Decimal(precision, scale) => {
+                if !(1..=38).contains(&precision)
+                    || !u8::try_from(scale).is_ok_and(|scale| scale <= precision)
+                {
+                    return Err(Fault::transform(format!(
+                        "field `{path}` is a decimal({precision}, {scale})"
+                    ))
+                    .help("precision goes from 1 to 38, scale from 0 to precision"));
+                }
+                Values::Decimal(Vec::new(), precision, scale)
             }
-            DataType::Map if field.children[0].data_type != DataType::Utf8 => {
-                let text = format!("field {path}: the keys of a JSON object are text, the transform wants {:?}", field.children[0].data_type);
-                return Err(Fault::config(text).help("declare the map's key as utf8, or read raw records"));
+            DataType::Utf8 => Values::Utf8(Packed::default()),
+            DataType::Binary => Values::Binary(Packed::default()),
+            DataType::Json => Values::Json(Packed::default()),
+            DataType::Date => Values::Date(Vec::new()),
+            DataType::TimestampMicros => Values::Timestamp(Vec::new()),
+            DataType::List => Values::List(
+                Offsets::default(),
+                Box::new(Self::new(&field.children[0], format!("{path}[]"))?),
+            ),
+            DataType::Struct => Values::Struct(Members::new(&field.children, &format!("{path}."))?),
+            DataType::Map => {
+                let (key, value) = (&field.children[0], &field.children[1]);
+                if key.data_type != DataType::Utf8 || key.nullable {
+                    return Err(Fault::transform(format!("the keys of map `{path}` are not text"))
+                        .help("names of JSON members are text: declare the keys as utf8, not nullable"));
+                }
+                let values = Self::new(value, format!("{path}{{}}"))?;
+                Values::Map(
+                    Offsets::default(),
+                    Box::new(Entries { keys: Packed::default(), values }),
+                )
             }
-            DataType::Map => Data::Map { ends: ends(), key: child(0)?, value: child(1)? },
         };
         Ok(Self {
-            name: field.name.clone(),
             path,
             data_type: field.data_type,
             nullable: field.nullable,
-            valid: BooleanBufferBuilder::new(0),
-            nulls: false,
-            data,
-            arrow: field.to_arrow().data_type().clone(),
+            valid: NullBufferBuilder::new(0),
+            len: 0,
+            values,
+            arrow: Arc::new(field.to_arrow()),
         })
     }
 
-    /// The number of values.
-    pub(super) fn len(&self) -> usize {
-        self.valid.len()
+    /// Counts a value that was appended to `values`.
+    #[inline]
+    pub(super) fn appended(&mut self) {
+        self.valid.append_non_null();
+        self.len += 1;
     }
 
-    /// Cuts back to a number of values.
+    /// Appends a null, also where the field is not nullable: then one above it is null too.
+    pub(super) fn push_null(&mut self) {
+        match &mut self.values {
+            Values::Boolean(values) => values.append(false),
+            Values::Int32(values) | Values::Date(values) => values.push(0),
+            Values::Int64(values) | Values::Timestamp(values) => values.push(0),
+            Values::Float32(values) => values.push(0.0),
+            Values::Float64(values) => values.push(0.0),
+            Values::Decimal(values, ..) => values.push(0),
+            Values::Utf8(values) | Values::Binary(values) | Values::Json(values) => {
+                values.push(|_| ())
+            }
+            Values::List(offsets, _) | Values::Map(offsets, _) => offsets.push(offsets.end()),
+            Values::Struct(members) => members.columns.iter_mut().for_each(Self::push_null),
+        }
+        self.valid.append_null();
+        self.len += 1;
+    }
+
+    /// Takes back all values from a place on, and what an unfinished value has left behind.
     pub(super) fn truncate(&mut self, len: usize) {
-        if len >= self.len() && !matches!(self.data, Data::List { .. } | Data::Struct { .. } | Data::Map { .. } | Data::Bytes { .. }) {
-            return;
+        match &mut self.values {
+            Values::Boolean(values) => values.truncate(len),
+            Values::Int32(values) | Values::Date(values) => values.truncate(len),
+            Values::Int64(values) | Values::Timestamp(values) => values.truncate(len),
+            Values::Float32(values) => values.truncate(len),
+            Values::Float64(values) => values.truncate(len),
+            Values::Decimal(values, ..) => values.truncate(len),
+            Values::Utf8(values) | Values::Binary(values) | Values::Json(values) => {
+                values.truncate(len)
+            }
+            Values::List(offsets, element) => {
+                offsets.truncate(len);
+                element.truncate(offsets.end());
+            }
+            Values::Struct(members) => members.truncate(len),
+            Values::Map(offsets, entries) => {
+                offsets.truncate(len);
+                entries.truncate(offsets.end());
+            }
         }
         self.valid.truncate(len);
-        match &mut self.data {
-            Data::Bits(bits) => bits.truncate(len),
-            Data::Int32(values) => values.truncate(len),
-            Data::Int64(values) => values.truncate(len),
-            Data::Float32(values) => values.truncate(len),
-            Data::Float64(values) => values.truncate(len),
-            Data::Decimal(values) => values.truncate(len),
-            Data::Bytes { ends, data } => {
-                ends.truncate(len + 1);
-                data.truncate(place(ends));
-            }
-            Data::List { ends, element } => {
-                ends.truncate(len + 1);
-                element.truncate(place(ends));
-            }
-            Data::Struct { members, .. } => members.iter_mut().for_each(|member| member.truncate(len)),
-            Data::Map { ends, key, value } => {
-                ends.truncate(len + 1);
-                key.truncate(place(ends));
-                value.truncate(place(ends));
-            }
-        }
+        self.len = self.len.min(len);
     }
 
-    /// Appends a null, or refuses it.
-    fn null(&mut self, class: &'static str, what: &str) -> Result<(), Flaw> {
-        if !self.nullable {
-            return Err(Flaw::new(class, format!("field {} {what}", self.path)).of(&self.path));
-        }
-        self.blank();
-        Ok(())
-    }
-
-    /// Appends a place that holds nothing: a null, or what is below one.
-    fn blank(&mut self) {
-        self.valid.append(!self.nullable);
-        self.nulls |= self.nullable;
-        match &mut self.data {
-            Data::Bits(bits) => bits.append(false),
-            Data::Int32(values) => values.push(0),
-            Data::Int64(values) => values.push(0),
-            Data::Float32(values) => values.push(0.0),
-            Data::Float64(values) => values.push(0.0),
-            Data::Decimal(values) => values.push(0),
-            Data::Bytes { ends, .. } | Data::List { ends, .. } | Data::Map { ends, .. } => ends.push(ends[ends.len() - 1]),
-            Data::Struct { members, .. } => members.iter_mut().for_each(Self::blank),
-        }
-    }
-
-    fn wrong_type(&self, wanted: &str, scanner: &mut Scanner<'_>) -> Flaw {
-        // The text may be no JSON at all, which says more.
-        let at = scanner.at();
-        match scanner.skip() {
-            Err(flaw) => flaw,
-            Ok(()) => {
-                let found: String = scanner.since(at).chars().take(40).collect();
-                Flaw::new("WRONG_TYPE", format!("field {} at byte {at}: {found} is not {wanted}", self.path)).of(&self.path)
+    /// The values as an array. Leaves the column empty, with room for as many.
+    fn finish(&mut self) -> ArrayRef {
+        let rows = mem::take(&mut self.len);
+        let valid = self.valid.finish().filter(|valid| valid.null_count() > 0);
+        self.valid = NullBufferBuilder::new(rows);
+        match &mut self.values {
+            Values::Boolean(values) => {
+                let bits = mem::replace(values, BooleanBufferBuilder::new(rows)).build();
+                Arc::new(BooleanArray::new(bits, valid))
             }
-        }
-    }
-
-    fn overflow(&self, found: &str, at: usize) -> Flaw {
-        let found: String = found.chars().take(40).collect();
-        Flaw::new("OVERFLOW", format!("field {} at byte {at}: {found} does not fit {:?}", self.path, self.data_type)).of(&self.path)
-    }
-
-    /// Appends the value that starts at the scanner's place.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>, scratch: &mut String) -> Result<(), Flaw> {
-        let (next, at) = (scanner.peek(), scanner.at());
-        if next == Some(b'n') && self.data_type != DataType::Json {
-            scanner.word("null")?;
-            return self.null("NULL", "is null");
-        }
-        let number = matches!(next, Some(b'-' | b'0'..=b'9'));
-        match (self.data_type, next) {
-            (DataType::Json, _) if next == Some(b'n') && self.nullable => {
-                scanner.word("null")?;
-                return self.null("NULL", "is null");
+            Values::Int32(values) => Arc::new(Int32Array::new(take(values).into(), valid)),
+            Values::Int64(values) => Arc::new(Int64Array::new(take(values).into(), valid)),
+            Values::Float32(values) => Arc::new(Float32Array::new(take(values).into(), valid)),
+            Values::Float64(values) => Arc::new(Float64Array::new(take(values).into(), valid)),
+            Values::Decimal(values, ..) => Arc::new(
+                Decimal128Array::new(take(values).into(), valid)
+                    .with_data_type(self.arrow.data_type().clone()),
+            ),
+            // This reads the text once more; without `unsafe` Arrow has no other way in for buffers that can be cut back.
+            Values::Utf8(values) | Values::Json(values) => {
+                let (offsets, data) = values.finish();
+                Arc::new(StringArray::new(offsets, data, valid))
             }
-            (DataType::Json, _) => {
-                scanner.skip()?;
-                self.bytes(scanner.since(at).as_bytes())?;
+            Values::Binary(values) => {
+                let (offsets, data) = values.finish();
+                Arc::new(BinaryArray::new(offsets, data, valid))
             }
-            (DataType::Boolean, Some(b't' | b'f')) => {
-                let value = next == Some(b't');
-                scanner.word(if value { "true" } else { "false" })?;
-                if let Data::Bits(bits) = &mut self.data {
-                    bits.append(value);
-                }
+            Values::Date(values) => Arc::new(Date32Array::new(take(values).into(), valid)),
+            Values::Timestamp(values) => Arc::new(
+                TimestampMicrosecondArray::new(take(values).into(), valid).with_timezone("UTC"),
+            ),
+            Values::List(offsets, element) => {
+                let array = element.finish();
+                Arc::new(ListArray::new(Arc::clone(&element.arrow), offsets.finish(), array, valid))
             }
-            (DataType::Utf8, Some(b'"')) => match scanner.string()? {
-                Text::Plain(text) => self.bytes(text.as_bytes())?,
-                Text::Escaped(text) => {
-                    scratch.clear();
-                    resolve(text, scratch);
-                    self.bytes(scratch.as_bytes())?;
-                }
-            },
-            (DataType::Binary | DataType::Date | DataType::TimestampMicros | DataType::Decimal(..), Some(b'"')) => {
-                let text = match scanner.string()? {
-                    Text::Plain(text) => text,
-                    Text::Escaped(text) => {
-                        scratch.clear();
-                        resolve(text, scratch);
-                        scratch.as_str()
-                    }
+            Values::Struct(members) => {
+                let ArrowType::Struct(fields) = self.arrow.data_type() else {
+                    unreachable!("a struct is a struct in Arrow")
                 };
-                self.text(text, at)?;
+                Arc::new(StructArray::new(fields.clone(), members.finish(), valid))
             }
-            (DataType::Float32 | DataType::Float64 | DataType::Decimal(..), _) if number => {
-                let text = scanner.number()?;
-                self.number(text, at)?;
-            }
-            (DataType::Int32 | DataType::Int64 | DataType::Date | DataType::TimestampMicros, _) if number => {
-                let text = scanner.number()?;
-                if text.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
-                    let text = format!("field {} at byte {at}: {text} is no whole number", self.path);
-                    return Err(Flaw::new("WRONG_TYPE", text).of(&self.path));
-                }
-                self.number(text, at)?;
-            }
-            (DataType::List, Some(b'[')) => {
-                let Data::List { ends, element } = &mut self.data else { unreachable!("a list column holds lists") };
-                scanner.array(|scanner| element.read(scanner, scratch))?;
-                ends.push(end(element.len())?);
-            }
-            (DataType::Struct, Some(b'{')) => {
-                let Data::Struct { members, seen } = &mut self.data else { unreachable!("a struct column holds members") };
-                let rows = self.valid.len();
-                object(members, seen, rows, scanner, scratch)?;
-            }
-            (DataType::Map, Some(b'{')) => {
-                let Data::Map { ends, key, value } = &mut self.data else { unreachable!("a map column holds entries") };
-                let first = place(ends);
-                scanner.object(|scanner, name| entry(key, value, name, scanner, scratch))?;
-                key.distinct(first, at)?;
-                ends.push(end(key.len())?);
-            }
-            _ => return Err(self.wrong_type(wanted(self.data_type), scanner)),
-        }
-        self.valid.append(true);
-        Ok(())
-    }
-
-    fn bytes(&mut self, value: &[u8]) -> Result<(), Flaw> {
-        if let Data::Bytes { ends, data } = &mut self.data {
-            data.extend_from_slice(value);
-            ends.push(end(data.len())?);
-        }
-        Ok(())
-    }
-
-    /// Refuses a map that has a key twice: readers of Parquet disagree on what that means.
-    fn distinct(&self, first: usize, at: usize) -> Result<(), Flaw> {
-        let Data::Bytes { ends, data } = &self.data else { unreachable!("the keys of a map are text") };
-        let byte = |end: i32| usize::try_from(end).expect("ends are never negative");
-        let mut keys: Vec<_> = (first..self.len()).map(|key| &data[byte(ends[key])..byte(ends[key + 1])]).collect();
-        keys.sort_unstable();
-        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-            let text = format!("field {} at byte {at}: a key twice in a map", self.path);
-            return Err(Flaw::new("DUPLICATE_KEY", text).of(&self.path));
-        }
-        Ok(())
-    }
-
-    /// Appends a value that is spelled as a string.
-    fn text(&mut self, spelled: &str, at: usize) -> Result<(), Flaw> {
-        let appended = match (&mut self.data, self.data_type) {
-            (Data::Bytes { ends, data }, _) => {
-                let decoded = text::base64(spelled, data);
-                ends.push(end(data.len())?);
-                decoded
-            }
-            (Data::Int32(values), _) => text::date(spelled).map(|value| values.push(value)),
-            (Data::Int64(values), _) => text::timestamp(spelled).map(|value| values.push(value)),
-            (Data::Decimal(values), DataType::Decimal(precision, scale)) => {
-                text::decimal(spelled, precision, scale).map(|value| values.push(value))
-            }
-            _ => None,
-        };
-        appended.ok_or_else(|| {
-            let found: String = spelled.chars().take(40).collect();
-            let text = format!("field {} at byte {at}: {found:?} is not {}", self.path, wanted(self.data_type));
-            Flaw::new("WRONG_TYPE", text).of(&self.path)
-        })
-    }
-
-    /// Appends a value that is spelled as a number.
-    fn number(&mut self, text: &str, at: usize) -> Result<(), Flaw> {
-        let appended = match (&mut self.data, self.data_type) {
-            (Data::Int32(values), _) => text.parse().ok().map(|value| values.push(value)),
-            (Data::Int64(values), DataType::TimestampMicros) => {
-                text.parse().ok().and_then(|millis: i64| millis.checked_mul(1000)).map(|value| values.push(value))
-            }
-            (Data::Int64(values), _) => text.parse().ok().map(|value| values.push(value)),
-            (Data::Float32(values), _) => {
-                text.parse().ok().filter(|value: &f32| value.is_finite()).map(|value| values.push(value))
-            }
-            (Data::Float64(values), _) => {
-                text.parse().ok().filter(|value: &f64| value.is_finite()).map(|value| values.push(value))
-            }
-            (Data::Decimal(values), DataType::Decimal(precision, scale)) => {
-                text::decimal(text, precision, scale).map(|value| values.push(value))
-            }
-            _ => None,
-        };
-        appended.ok_or_else(|| self.overflow(text, at))
-    }
-
-    /// The values as an Arrow array; the column is empty afterwards.
-    pub(super) fn finish(&mut self) -> ArrayRef {
-        let valid = std::mem::replace(&mut self.valid, BooleanBufferBuilder::new(0)).finish();
-        let nulls = std::mem::take(&mut self.nulls).then(|| NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0);
-        let offsets = |ends: &mut Vec<i32>| {
-            let capacity = ends.len();
-            let mut next = Vec::with_capacity(capacity);
-            next.push(0);
-            OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(ends, next)))
-        };
-        match &mut self.data {
-            Data::Bits(bits) => Arc::new(BooleanArray::new(std::mem::replace(bits, BooleanBufferBuilder::new(0)).finish(), nulls)),
-            Data::Int32(values) if self.data_type == DataType::Date => Arc::new(Date32Array::new(next(values).into(), nulls)),
-            Data::Int32(values) => Arc::new(Int32Array::new(next(values).into(), nulls)),
-            Data::Int64(values) if self.data_type == DataType::TimestampMicros => {
-                Arc::new(TimestampMicrosecondArray::new(next(values).into(), nulls).with_timezone("UTC"))
-            }
-            Data::Int64(values) => Arc::new(Int64Array::new(next(values).into(), nulls)),
-            Data::Float32(values) => Arc::new(Float32Array::new(next(values).into(), nulls)),
-            Data::Float64(values) => Arc::new(Float64Array::new(next(values).into(), nulls)),
-            Data::Decimal(values) => {
-                Arc::new(Decimal128Array::new(next(values).into(), nulls).with_data_type(self.arrow.clone()))
-            }
-            Data::Bytes { ends, data } if self.data_type == DataType::Binary => {
-                Arc::new(BinaryArray::new(offsets(ends), Buffer::from_vec(next(data)), nulls))
-            }
-            Data::Bytes { ends, data } => Arc::new(StringArray::new(offsets(ends), Buffer::from_vec(next(data)), nulls)),
-            Data::List { ends, element } => {
-                let arrow::DataType::List(field) = &self.arrow else { unreachable!("a list field is a list in Arrow") };
-                Arc::new(ListArray::new(Arc::clone(field), offsets(ends), element.finish(), nulls))
-            }
-            Data::Struct { members, .. } => {
-                let arrow::DataType::Struct(fields) = &self.arrow else { unreachable!("a struct field is a struct in Arrow") };
-                Arc::new(StructArray::new(fields.clone(), members.iter_mut().map(Self::finish).collect(), nulls))
-            }
-            Data::Map { ends, key, value } => {
-                let arrow::DataType::Map(field, _) = &self.arrow else { unreachable!("a map field is a map in Arrow") };
-                let arrow::DataType::Struct(fields) = field.data_type() else { unreachable!("a map's entries are a struct") };
-                let entries = StructArray::new(fields.clone(), vec![key.finish(), value.finish()], None);
-                Arc::new(MapArray::new(Arc::clone(field), offsets(ends), entries, nulls, false))
+            Values::Map(offsets, entries) => {
+                let ArrowType::Map(field, ordered) = self.arrow.data_type() else {
+                    unreachable!("a map is a map in Arrow")
+                };
+                let ArrowType::Struct(fields) = field.data_type() else {
+                    unreachable!("a map's entries are a struct")
+                };
+                let (ends, data) = entries.keys.finish();
+                let columns =
+                    vec![Arc::new(StringArray::new(ends, data, None)), entries.values.finish()];
+                let entries = StructArray::new(fields.clone(), columns, None);
+                Arc::new(MapArray::new(
+                    Arc::clone(field),
+                    offsets.finish(),
+                    entries,
+                    valid,
+                    *ordered,
+                ))
             }
         }
     }
 }
 
-/// Takes a buffer, and leaves one of the same capacity: the next batch is about as large.
-fn next<T>(buffer: &mut Vec<T>) -> Vec<T> {
-    let capacity = buffer.len();
-    std::mem::replace(buffer, Vec::with_capacity(capacity))
+impl Members {
+    /// The columns of fields whose paths start with `prefix`.
+    pub(super) fn new(fields: &[Field], prefix: &str) -> Result<Self, Fault> {
+        let columns = fields
+            .iter()
+            .map(|field| Column::new(field, format!("{prefix}{}", field.name)))
+            .collect::<Result<_, _>>()?;
+        let names = Names::new(fields.iter().map(|field| &*field.name)).map_err(|name| {
+            Fault::transform(format!("field `{prefix}{name}` is declared twice"))
+        })?;
+        Ok(Self { columns, names })
+    }
+
+    /// Takes back all rows from a place on, and what an unfinished row has left behind.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|column| column.truncate(rows));
+    }
+
+    /// One array a column. Leaves the columns empty.
+    pub(super) fn finish(&mut self) -> Vec<ArrayRef> {
+        self.columns.iter_mut().map(Column::finish).collect()
+    }
 }
 
-fn place(ends: &[i32]) -> usize {
-    usize::try_from(ends[ends.len() - 1]).expect("ends are never negative")
+impl Entries {
+    /// Takes back all entries from a place on.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.keys.truncate(len);
+        self.values.truncate(len);
+    }
 }
 
-fn end(len: usize) -> Result<i32, Flaw> {
-    i32::try_from(len).map_err(|_| Flaw::new("OVERFLOW", "the values of the batch pass 2 GiB".to_owned()))
+impl Packed {
+    /// Appends a value: what `append` appends.
+    #[inline]
+    pub(super) fn push<T>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let result = append(&mut self.data);
+        self.offsets.push(self.data.len());
+        result
+    }
+
+    /// The value at a place.
+    pub(super) fn get(&self, index: usize) -> &[u8] {
+        &self.data[self.offsets.at(index)..self.offsets.at(index + 1)]
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.offsets.truncate(len);
+        self.data.truncate(self.offsets.end());
+    }
+
+    fn finish(&mut self) -> (OffsetBuffer<i32>, Buffer) {
+        (self.offsets.finish(), Buffer::from_vec(take(&mut self.data)))
+    }
 }
 
-fn wanted(data_type: DataType) -> &'static str {
+impl Offsets {
+    /// Appends the end of a value.
+    #[inline]
+    pub(super) fn push(&mut self, end: usize) {
+        self.0.push(i32::try_from(end).expect("a batch holds less than 2 GiB"));
+    }
+
+    /// The end of the last value.
+    #[inline]
+    pub(super) fn end(&self) -> usize {
+        self.at(self.0.len() - 1)
+    }
+
+    #[inline]
+    fn at(&self, index: usize) -> usize {
+        usize::try_from(self.0[index]).expect("offsets are pushed as lengths")
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.0.truncate(len + 1);
+    }
+
+    fn finish(&mut self) -> OffsetBuffer<i32> {
+        let offsets = take(&mut self.0);
+        self.0.push(0);
+        OffsetBuffer::new(offsets.into())
+    }
+}
+
+impl Default for Offsets {
+    fn default() -> Self {
+        Self(vec![0])
+    }
+}
+
+/// What a type is called in the contract.
+pub(super) fn type_name(data_type: DataType) -> String {
     match data_type {
-        DataType::Boolean => "true or false",
-        DataType::Int32 | DataType::Int64 => "a whole number",
-        DataType::Float32 | DataType::Float64 => "a number",
-        DataType::Decimal(..) => "a decimal that fits",
-        DataType::Utf8 => "a string",
-        DataType::Binary => "a string of base64",
-        DataType::Json => "JSON",
-        DataType::Date => "a date (2026-11-22)",
-        DataType::TimestampMicros => "a timestamp (RFC 3339, or milliseconds since 1970)",
-        DataType::List => "an array",
-        DataType::Struct | DataType::Map => "an object",
+        DataType::Boolean => "boolean".into(),
+        DataType::Int32 => "int32".into(),
+        DataType::Int64 => "int64".into(),
+        DataType::Float32 => "float32".into(),
+        DataType::Float64 => "float64".into(),
+        DataType::Decimal(precision, scale) => format!("decimal({precision}, {scale})"),
+        DataType::Utf8 => "utf8".into(),
+        DataType::Binary => "binary".into(),
+        DataType::Json => "json".into(),
+        DataType::Date => "date".into(),
+        DataType::TimestampMicros => "timestamp-micros".into(),
+        DataType::List => "list".into(),
+        DataType::Struct => "struct".into(),
+        DataType::Map => "map".into(),
     }
 }
 
-/// Appends the members of an object to columns: one value to each.
-pub(super) fn object(
-    columns: &mut [Column],
-    seen: &mut [bool],
-    rows: usize,
-    scanner: &mut Scanner<'_>,
-    scratch: &mut String,
-) -> Result<(), Flaw> {
-    seen.fill(false);
-    // Producers write the members of every record in the same order: the next one is usually the next column's.
-    let mut expected = 0;
-    let mut key = String::new();
-    scanner.object(|scanner, name| {
-        let name = match name {
-            Text::Plain(name) => name,
-            Text::Escaped(name) => {
-                key.clear();
-                resolve(name, &mut key);
-                key.as_str()
-            }
-        };
-        let ahead = || (expected..columns.len()).chain(0..expected);
-        let Some(place) = ahead().find(|&place| columns[place].name == name) else {
-            return scanner.skip();
-        };
-        expected = if place + 1 == columns.len() { 0 } else { place + 1 };
-        if std::mem::replace(&mut seen[place], true) {
-            columns[place].truncate(rows);
-        }
-        columns[place].read(scanner, scratch)
-    })?;
-    for (column, _) in columns.iter_mut().zip(seen).filter(|(_, seen)| !**seen) {
-        column.null("MISSING", "is missing")?;
-    }
-    Ok(())
-}
-
-/// Appends an entry of a map.
-fn entry(
-    keys: &mut Column,
-    values: &mut Column,
-    name: Text<'_>,
-    scanner: &mut Scanner<'_>,
-    scratch: &mut String,
-) -> Result<(), Flaw> {
-    let name = match name {
-        Text::Plain(name) => name,
-        Text::Escaped(name) => {
-            scratch.clear();
-            resolve(name, scratch);
-            scratch.as_str()
-        }
-    };
-    keys.bytes(name.as_bytes())?;
-    keys.valid.append(true);
-    values.read(scanner, scratch)
+/// The vector; an empty one with room for as many takes its place.
+fn take<T>(values: &mut Vec<T>) -> Vec<T> {
+    let capacity = values.len();
+    mem::replace(values, Vec::with_capacity(capacity))
 }
