@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
 
 pub use self::{
-    compile::{Compiler, child},
+    compile::{Compiler, SUBCOMMAND, child},
     guest::GuestMetrics,
     instance::Instance,
 };

@@ -3,6 +3,7 @@
 pub mod commit;
 pub mod config;
 pub mod decode;
+pub mod engine;
 pub mod fault;
 pub mod generator;
 pub mod record;

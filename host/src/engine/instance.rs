@@ -11,7 +11,8 @@ use super::{
     bindings::{
         Transformer,
         tidemill::transform::types::{
-            BatchParam, BytesParam, ColumnParam, HeadersParam, PayloadParam, RawParam, RowsParam, ValuesParam,
+            Batch as BatchParam, BytesParam, ColumnParam, Headers as HeadersParam, Payload as PayloadParam, Raw as RawParam,
+            Rows as RowsParam, ValuesParam,
         },
     },
     descriptor,

@@ -15,7 +15,7 @@ use crate::schema::{DataType, Field};
 
 pub(super) type Column = wit::ColumnResult;
 type Values = wit::ValuesResult;
-pub(super) type Processed = export::ProcessedResult;
+pub(super) type Processed = export::Processed;
 
 /// The array of a field from its column and those of its children; the text of an error follows "gives".
 pub(super) fn lift(field: &Field, len: usize, columns: &mut impl Iterator<Item = Column>) -> Result<ArrayRef, String> {

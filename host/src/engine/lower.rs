@@ -35,7 +35,7 @@ pub(super) enum Values<'a> {
 /// Appends the columns of an array and of its children, in pre-order.
 pub(super) fn lower<'a>(field: &Field, array: &'a ArrayRef, into: &mut Vec<Lowered<'a>>) {
     let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| bits(nulls.inner())).unwrap_or_default();
-    let mut push = |values| into.push(Lowered { validity, values });
+    let push = |values| into.push(Lowered { validity, values });
     match field.data_type {
         DataType::Boolean => push(Values::Bits(bits(array.as_boolean().values()))),
         DataType::Int32 => push(Values::Int32(array.as_primitive::<Int32Type>().values())),
