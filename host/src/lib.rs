@@ -3,5 +3,6 @@
 pub mod commit;
 pub mod config;
 pub mod fault;
+pub mod parquet;
 pub mod record;
 pub mod schema;
