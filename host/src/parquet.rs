@@ -58,8 +58,8 @@ const MAX_KEY_BYTES: usize = 900;
 /// Moving less than this to disk is not worth a write.
 const MIN_SPILL_BYTES: usize = 64 << 10;
 
-/// A row group is not ended for less than this.
-const MIN_ROW_GROUP_BYTES: u64 = 128 << 10;
+/// A row group is not ended for less than this. Small row groups are poor, but another file is worse.
+const MIN_ROW_GROUP_BYTES: u64 = 32 << 10;
 
 /// An output of a pipeline.
 #[derive(Clone, Debug)]

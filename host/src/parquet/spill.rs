@@ -62,6 +62,12 @@ impl Spill {
         Ok(Self { folder, current: None, end: 0 })
     }
 
+    /// Whether it has anything on disk.
+    #[cfg(test)]
+    pub(super) fn is_used(&self) -> bool {
+        self.end > 0
+    }
+
     /// Moves blobs from memory to disk.
     pub(super) fn store<'a>(
         &mut self,
