@@ -35,13 +35,7 @@ use std::{
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use self::{
-    budget::Share,
-    encodings::Layout,
-    file::{Carried, OpenFile},
-    partition::Splitter,
-    spill::Spill,
-};
+use self::{budget::Share, encodings::Layout, file::OpenFile, partition::Splitter, spill::Spill};
 pub use self::{
     budget::{Budget, Reservation},
     file::Sealed,
@@ -119,7 +113,6 @@ pub struct Files<S: Write> {
 struct Output<S: Write> {
     layout: Arc<Layout>,
     splitter: Splitter,
-    carried: Carried,
     open: BTreeMap<Arc<str>, OpenFile<S>>,
 }
 
@@ -166,7 +159,7 @@ impl<S: Write + Send> Files<S> {
             {
                 self.seal_oldest();
             }
-            let Output { layout, carried, open: files, .. } = &mut self.outputs[output];
+            let Output { layout, open: files, .. } = &mut self.outputs[output];
             let mut file = match files.entry(path) {
                 Entry::Occupied(file) => file,
                 Entry::Vacant(vacant) => {
@@ -181,7 +174,7 @@ impl<S: Write + Send> Files<S> {
                 }
             };
             file.get_mut().last_write = self.writes;
-            file.get_mut().push(rows, carried)?;
+            file.get_mut().push(rows)?;
             if u64::try_from(file.get().bytes()).expect("usize fits u64")
                 >= layout.settings.max_file_bytes
             {
@@ -202,7 +195,7 @@ impl<S: Write + Send> Files<S> {
     /// Seals all files: a flush. Gives back those as well that [`Self::take_sealed`] would.
     pub fn seal(&mut self) -> Vec<Sealed<S>> {
         for output in &mut self.outputs {
-            output.carried.age();
+            output.layout.age();
             self.sealed.extend(
                 std::mem::take(&mut output.open).into_values().map(|file| file.seal(Reason::Flush)),
             );
@@ -239,18 +232,11 @@ impl<S: Write + Send> Files<S> {
     fn relieve(&mut self) -> Result<(), Fault> {
         // Below the limit, so that it is not reached again with the next rows.
         let enough = self.budget.limit() / 4 * 3;
-        let mut files: Vec<_> = self
-            .outputs
-            .iter_mut()
-            .flat_map(|output| {
-                // Each file gets a copy: what one chooses under pressure is not handed on.
-                let carried = &output.carried;
-                output.open.values_mut().map(move |file| (file, carried.clone()))
-            })
-            .collect();
+        let mut files: Vec<_> =
+            self.outputs.iter_mut().flat_map(|output| output.open.values_mut()).collect();
 
-        files.sort_unstable_by_key(|(file, _)| Reverse(file.spillable()));
-        for (file, _) in &mut files {
+        files.sort_unstable_by_key(|file| Reverse(file.spillable()));
+        for file in &mut files {
             if self.budget.lasting() <= enough || file.spillable() < MIN_SPILL_BYTES {
                 break;
             }
@@ -258,14 +244,14 @@ impl<S: Write + Send> Files<S> {
         }
 
         let fair = self.share.fair();
-        let mut mine: u64 = files.iter().map(|(file, _)| file.memory()).sum();
-        files.sort_unstable_by_key(|(file, _)| Reverse(file.memory()));
-        for (file, carried) in &mut files {
+        let mut mine: u64 = files.iter().map(|file| file.memory()).sum();
+        files.sort_unstable_by_key(|file| Reverse(file.memory()));
+        for file in &mut files {
             let before = file.memory();
             if self.budget.lasting() <= enough || mine <= fair || before < MIN_ROW_GROUP_BYTES {
                 break;
             }
-            file.end_row_group(carried)?;
+            file.end_row_group()?;
             file.spill(&mut self.spill)?;
             mine = mine - before + file.memory();
         }
@@ -311,7 +297,7 @@ impl<S: Write> Output<S> {
         let max_path = (MAX_KEY_BYTES - KEY_REST_BYTES).saturating_sub(spec.name.len());
         let splitter = Splitter::new(&spec.settings.partition_by, &spec.schema, max_path)
             .map_err(|wrong| Fault::config(format!("output `{}`: {wrong}", spec.name)))?;
-        Ok(Self { layout, splitter, carried: Carried::default(), open: BTreeMap::new() })
+        Ok(Self { layout, splitter, open: BTreeMap::new() })
     }
 
     fn split(&mut self, rows: &RecordBatch) -> Result<partition::Split, Fault> {

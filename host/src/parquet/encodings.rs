@@ -1,6 +1,10 @@
 //! Chooses how the columns of a file are encoded, from the rows that wait for it.
 
-use std::{collections::HashSet, hash::Hash, sync::Arc};
+use std::{
+    collections::HashSet,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow_array::{
     Array, ArrayRef, RecordBatch,
@@ -31,6 +35,12 @@ const FEW_VALUES: usize = 16;
 /// A value that comes this often on average makes a dictionary pay.
 const REPEATS_FOR_DICTIONARY: usize = 4;
 
+/// Encodings are chosen from at most this many rows: about a millisecond of work.
+const SAMPLE_ROWS: usize = 8192;
+
+/// Fewer rows than this say too little for what they choose to be handed on to other files.
+const TELLING_ROWS: usize = 1024;
+
 /// How a column is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
@@ -57,6 +67,14 @@ impl Encodings {
     }
 }
 
+/// The choices that the files of an output hand on to each other.
+#[derive(Debug, Default)]
+struct Carried {
+    encodings: Option<Encodings>,
+    /// Whether they were chosen since the last flush began.
+    fresh: bool,
+}
+
 /// What all files of an output have in common.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -65,6 +83,8 @@ pub(super) struct Layout {
     pub(super) settings: config::Parquet,
     /// Paths of the leaf columns, in order.
     leaves: Vec<ColumnPath>,
+    /// Locked once a file, by the worker and its closer.
+    carried: Mutex<Carried>,
 }
 
 impl Layout {
@@ -84,12 +104,34 @@ impl Layout {
             schema: Arc::clone(&spec.schema),
             settings: spec.settings.clone(),
             leaves,
+            carried: Mutex::default(),
         })
     }
 
     /// The number of leaf columns.
     pub(super) fn leaves(&self) -> usize {
         self.leaves.len()
+    }
+
+    /// The encodings of a file that begins with these rows: those that another file chose since the last flush, if any.
+    pub(super) fn encodings(&self, rows: &RecordBatch) -> Encodings {
+        let telling = rows.num_rows() >= TELLING_ROWS;
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(encodings) = &carried.encodings
+            && (carried.fresh || !telling)
+        {
+            return encodings.clone();
+        }
+        let encodings = Encodings::choose(&rows.slice(0, rows.num_rows().min(SAMPLE_ROWS)));
+        if telling {
+            *carried = Carried { encodings: Some(encodings.clone()), fresh: true };
+        }
+        encodings
+    }
+
+    /// From now on the next file chooses anew.
+    pub(super) fn age(&self) {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner).fresh = false;
     }
 
     pub(super) fn properties(
@@ -256,6 +298,44 @@ mod tests {
             choose(&TimestampMicrosecondArray::from_iter_values((0..8000).map(mixed))),
             Choice::Delta
         );
+    }
+
+    #[test]
+    fn choices_are_handed_on_until_the_next_flush() {
+        let schema = crate::schema::to_arrow(&[crate::schema::Field::new(
+            "n",
+            crate::schema::DataType::Int64,
+            false,
+        )]);
+        let settings = config::Parquet {
+            partition_by: Vec::new(),
+            compression: Compression::None,
+            max_file_bytes: 1,
+            kafka_columns: false,
+        };
+        let layout = Layout::new(&OutputSpec {
+            name: "clean".into(),
+            schema: Arc::clone(&schema),
+            settings,
+        })
+        .unwrap();
+        let rows = |values: Vec<i64>| {
+            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(values))])
+                .unwrap()
+        };
+        let choice = |values| layout.encodings(&rows(values)).0[0];
+        let (same, growing) = (vec![7; 5000], (0..5000).collect::<Vec<_>>());
+        assert_eq!(choice(vec![1, 2]), Choice::Delta, "two rows choose for themselves");
+        assert_eq!(choice(same.clone()), Choice::Dictionary, "but not for others");
+        assert_eq!(choice(growing.clone()), Choice::Dictionary);
+        layout.age();
+        assert_eq!(
+            choice(vec![1, 2]),
+            Choice::Dictionary,
+            "an old choice is better than one by two rows"
+        );
+        assert_eq!(choice(growing), Choice::Delta);
+        assert_eq!(choice(same), Choice::Delta);
     }
 
     #[test]

@@ -22,36 +22,20 @@ use super::{
     spill::Spill,
     waiting::Waiting,
 };
-use crate::fault::Fault;
+use crate::{config::Compression, fault::Fault};
 
-/// So many rows, or bytes, wait before the encodings are chosen.
-const SAMPLE: (usize, usize) = (8192, 1 << 20);
+/// So many rows, or bytes, wait before a row group begins: until then they take less memory than its codecs, and the encodings of a file are
+/// chosen from them.
+const BEGINNING: (usize, usize) = (8192, 1 << 20);
 
 /// So many rows, or bytes, wait before they are encoded together.
 const CHUNK: (usize, usize) = (1024, 64 << 10);
 
-/// Fewer rows than this say too little about how a column is best encoded for it to be kept for other files.
-const TELLING_ROWS: usize = 1024;
-
-/// About what a compressor holds on to once it has compressed a page (zstd's tables at level 1 for pages of 64 KiB and more).
-const COMPRESSOR_BYTES: usize = 320 << 10;
+/// About what the codec of a column holds (zstd's contexts), from the beginning of a row group and more from its first page.
+const CODEC_BYTES: (usize, usize) = (100 << 10, 100 << 10);
 
 /// About what the metadata of a finished column chunk takes, with statistics and page index.
 const CHUNK_METADATA_BYTES: usize = 512;
-
-/// The encodings that the files of an output hand on.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Carried {
-    encodings: Option<Encodings>,
-    /// Whether they were chosen since the last flush; else the next file waits for a whole sample and chooses anew.
-    fresh: bool,
-}
-
-impl Carried {
-    pub(super) fn age(&mut self) {
-        self.fresh = false;
-    }
-}
 
 /// A file that rows are appended to.
 pub(super) struct OpenFile<S: Write> {
@@ -62,6 +46,10 @@ pub(super) struct OpenFile<S: Write> {
     body: Option<Body<S>>,
     pages: Pages,
     rows: u64,
+    /// Bytes in memory but for rows that wait.
+    encoded: usize,
+    /// About how long the file is so far.
+    bytes: usize,
     memory: Reservation,
     /// When rows came last, in writes.
     pub(super) last_write: u64,
@@ -82,6 +70,8 @@ impl<S: Write + Send> OpenFile<S> {
             body: Some(Body::Bare(sink)),
             pages: Pages::default(),
             rows: 0,
+            encoded: 0,
+            bytes: 0,
             memory,
             last_write: 0,
         }
@@ -101,19 +91,23 @@ impl<S: Write + Send> OpenFile<S> {
         self.pages.resident() + self.writer().map_or(0, |writer| writer.inner().resident())
     }
 
-    /// About how long the file is so far.
+    /// About how long the file is so far, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.writer().map_or(0, |writer| writer.bytes_written() + writer.in_progress_size())
+        self.bytes
     }
 
     /// Appends rows.
-    pub(super) fn push(&mut self, rows: RecordBatch, carried: &mut Carried) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, rows: RecordBatch) -> Result<(), Fault> {
         self.rows += u64::try_from(rows.num_rows()).expect("usize fits u64");
         self.waiting.push(rows).map_err(|error| self.fault(error.into()))?;
-        let reached = |(rows, bytes)| self.waiting.rows() >= rows || self.waiting.bytes() >= bytes;
-        let chosen = self.writer().is_some() || carried.fresh;
-        if reached(if chosen { CHUNK } else { SAMPLE }) {
-            self.encode(carried)?;
+        let (rows, bytes) = if self.writer().is_some_and(|writer| writer.in_progress_rows() > 0) {
+            CHUNK
+        } else {
+            BEGINNING
+        };
+        if self.waiting.rows() >= rows || self.waiting.bytes() >= bytes {
+            self.encode()?;
+            self.measure();
         }
         self.count();
         Ok(())
@@ -125,14 +119,16 @@ impl<S: Write + Send> OpenFile<S> {
         if let Some(Body::Writer(writer)) = &mut self.body {
             writer.inner_mut().spill(spill)?;
         }
+        self.measure();
         self.count();
         Ok(())
     }
 
     /// Encodes what waits and ends the row group, so that all it holds can go to disk.
-    pub(super) fn end_row_group(&mut self, carried: &mut Carried) -> Result<(), Fault> {
-        let ended = self.encode(carried)?.flush();
+    pub(super) fn end_row_group(&mut self) -> Result<(), Fault> {
+        let ended = self.encode()?.flush();
         ended.map_err(|error| self.fault(error))?;
+        self.measure();
         self.count();
         Ok(())
     }
@@ -149,21 +145,32 @@ impl<S: Write + Send> OpenFile<S> {
         }
     }
 
-    /// Counts its memory anew.
+    /// Measures what the writer holds: too slow for each push of a few rows, and nothing changes it but encoding and spilling.
+    fn measure(&mut self) {
+        let Some(writer) = self.writer() else { return };
+        let leaves = self.layout.leaves();
+        let codecs = match self.layout.settings.compression {
+            Compression::Zstd(_) if writer.in_progress_rows() > 0 => {
+                leaves * CODEC_BYTES.0 + self.pages.compressors() * CODEC_BYTES.1
+            }
+            _ => 0,
+        };
+        // Buffers double as they grow, and the allocator keeps the smaller ones.
+        let buffers = writer.memory_size() * 2;
+        let spillable = self.pages.resident() + writer.inner().resident();
+        let metadata = writer.flushed_row_groups().len() * leaves * CHUNK_METADATA_BYTES;
+        let bytes = writer.bytes_written() + writer.in_progress_size();
+        self.encoded = codecs + buffers + spillable + metadata;
+        self.bytes = bytes;
+    }
+
     fn count(&mut self) {
-        let mut bytes = self.waiting.bytes()
-            + self.pages.resident()
-            + self.pages.compressors() * COMPRESSOR_BYTES;
-        if let Some(writer) = self.writer() {
-            let chunks = writer.flushed_row_groups().len() * self.layout.leaves();
-            bytes +=
-                writer.memory_size() + writer.inner().resident() + chunks * CHUNK_METADATA_BYTES;
-        }
+        let bytes = self.waiting.bytes() + self.encoded;
         self.memory.set(u64::try_from(bytes).expect("usize fits u64"));
     }
 
     /// Encodes all rows that wait.
-    fn encode(&mut self, carried: &mut Carried) -> Result<&mut ArrowWriter<Sink<S>>, Fault> {
+    fn encode(&mut self) -> Result<&mut ArrowWriter<Sink<S>>, Fault> {
         let rows =
             self.waiting.take(&self.layout.schema).map_err(|error| self.fault(error.into()))?;
         let body =
@@ -171,7 +178,7 @@ impl<S: Write + Send> OpenFile<S> {
         let mut writer = match body {
             Body::Writer(writer) => writer,
             Body::Bare(sink) => {
-                let encodings = choose(&rows, carried);
+                let encodings = self.layout.encodings(&rows);
                 Box::new(self.new_writer(sink, &encodings).map_err(|error| self.fault(error))?)
             }
         };
@@ -218,20 +225,6 @@ impl<S: Write + Send> OpenFile<S> {
     }
 }
 
-/// Takes the encodings that were handed on, or chooses by a file's first rows and hands that on.
-fn choose(rows: &RecordBatch, carried: &mut Carried) -> Encodings {
-    if let Some(encodings) = &carried.encodings
-        && (carried.fresh || rows.num_rows() < TELLING_ROWS)
-    {
-        return encodings.clone();
-    }
-    let encodings = Encodings::choose(rows);
-    if rows.num_rows() >= TELLING_ROWS {
-        *carried = Carried { encodings: Some(encodings.clone()), fresh: true };
-    }
-    encodings
-}
-
 /// A file that gets no more rows. [`Sealed::close`] ends it.
 pub struct Sealed<S: Write> {
     file: OpenFile<S>,
@@ -261,8 +254,7 @@ impl<S: Write + Send> Sealed<S> {
     /// The sink's own fault if it put one into its [`io::Error`]; else the surroundings' fault.
     pub fn close(self, metadata: Vec<(String, String)>) -> Result<S, Fault> {
         let Self { mut file, .. } = self;
-        // A small file chooses for itself: it knows all its rows.
-        let ended = file.encode(&mut Carried::default())?.flush();
+        let ended = file.encode()?.flush();
         ended.map_err(|error| file.fault(error))?;
         let Some(Body::Writer(mut writer)) = file.body.take() else {
             unreachable!("`encode` put a writer there")

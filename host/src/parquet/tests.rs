@@ -131,7 +131,7 @@ fn assert_all(finished: &[Finished], rows: i64, parts: i64) {
         .flat_map(|file| file.numbers().into_iter().map(|n| (n, file.path.as_str())))
         .collect();
     seen.sort_unstable();
-    assert_eq!(seen.len() as i64, rows);
+    assert_eq!(i64::try_from(seen.len()).unwrap(), rows);
     assert!(
         (0..).zip(seen).all(|(n, (seen, path))| n == seen && path == format!("part={}", n % parts))
     );

@@ -156,7 +156,7 @@ fn every_type_comes_back() {
         for file in finished {
             let read = file.read();
             let places = arrow_array::UInt32Array::from_iter_values(
-                file.numbers().into_iter().map(|n| n as u32),
+                file.numbers().into_iter().map(|n| u32::try_from(n).unwrap()),
             );
             let expected = arrow_select::take::take_record_batch(&rows, &places).unwrap();
             // The reader names elements as Parquet does; compare values, row by row, in a form that shows no names.
@@ -215,19 +215,27 @@ fn columns_are_encoded_by_what_they_hold() {
 }
 
 #[test]
-fn encodings_are_handed_on_and_chosen_anew_after_a_flush() {
+fn encodings_are_chosen_anew_after_a_flush() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = files(numbered(128 << 20), &Budget::new(256 << 20), folder.path(), 8);
-    let is_open = |files: &Files<Vec<u8>>, part: &str| files.outputs[0].open[part].bytes() > 0;
-    files.write(0, &numbers(0, 1500, 1), &mut to_memory).unwrap();
-    assert!(!is_open(&files, "part=0"), "the first file waits for a sample");
-    files.write(0, &numbers(1500, 8000, 1), &mut to_memory).unwrap();
-    assert!(is_open(&files, "part=0"));
-    files.write(0, &numbers(1, 4000, 2), &mut to_memory).unwrap();
-    assert!(is_open(&files, "part=1"), "the second file takes the encodings of the first");
-    files.seal();
-    files.write(0, &numbers(1, 4000, 2), &mut to_memory).unwrap();
-    assert!(!is_open(&files, "part=1"), "another flush, another sample");
+    let mut has_dictionary = |texts: usize| {
+        let rows = numbers(0, 2000, 1);
+        let text = StringArray::from_iter_values((0..2000).map(|n| (n % texts).to_string()));
+        let columns =
+            rows.columns().iter().take(3).cloned().chain([Arc::new(text) as ArrayRef]).collect();
+        files
+            .write(0, &RecordBatch::try_new(rows.schema(), columns).unwrap(), &mut to_memory)
+            .unwrap();
+        let file = close(files.seal().remove(0));
+        chunk(file.reader().metadata(), "text").dictionary_page_offset().is_some()
+    };
+    assert!(has_dictionary(3));
+    assert!(!has_dictionary(2000));
+    assert!(has_dictionary(3));
+}
+
+fn indices(range: std::ops::Range<u64>) -> std::ops::Range<usize> {
+    usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()
 }
 
 #[test]
@@ -245,7 +253,7 @@ fn the_footer_says_what_it_was_told() {
     let mut reads = Vec::new();
     let footer = footer(bytes.len() as u64, |range| {
         reads.push(range.clone());
-        Ok(bytes.slice(range.start as usize..range.end as usize))
+        Ok(bytes.slice(indices(range)))
     })
     .unwrap();
     assert_eq!(reads.len(), 2, "{reads:?}");
@@ -272,9 +280,7 @@ fn what_is_no_parquet_has_no_footer() {
         b"\xff\xff\xff\x7fPAR1",
         b"\x08\x00\x00\x00PAR1",
     ] {
-        let read = |range: std::ops::Range<u64>| {
-            Ok(Bytes::copy_from_slice(&bytes[range.start as usize..range.end as usize]))
-        };
+        let read = |range: std::ops::Range<u64>| Ok(Bytes::copy_from_slice(&bytes[indices(range)]));
         assert_eq!(footer(bytes.len() as u64, read).unwrap_err().blame, Blame::Config);
     }
 }
