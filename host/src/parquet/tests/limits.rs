@@ -1,5 +1,7 @@
 //! Few files, bounded memory, and faults that say whose they are.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     fault::Blame,
@@ -65,6 +67,41 @@ fn without_room_the_largest_file_is_closed_early() {
     assert!((1..200).contains(&finished.len()), "{}", finished.len());
     finished.extend(files.seal().into_iter().map(close));
     assert_all(&finished, 100_000, 50);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+
+    /// Whatever the limits, each row is in one file of its part, and in the order in which it was written.
+    #[test]
+    fn no_limit_loses_a_row(
+        batches in prop::collection::vec(1_i64..1500, 1..15),
+        parts in 1_i64..40,
+        budget in 0_u64..2 << 20,
+        max_open in 1_usize..50,
+        max_file_bytes in 1_u64..1 << 20,
+        flush_every in 1_usize..20,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Budget::new(budget);
+        let mut files = files(numbered(max_file_bytes), &budget, folder.path(), max_open);
+        let mut finished = Vec::new();
+        let mut first = 0;
+        for (n, rows) in batches.into_iter().enumerate() {
+            files.write(0, &numbers(first, rows, parts), &mut to_memory).unwrap();
+            first += rows;
+            prop_assert!(files.open_files() <= max_open);
+            finished.extend(files.take_sealed());
+            if n % flush_every == 0 {
+                finished.extend(files.seal());
+            }
+        }
+        finished.extend(files.seal());
+        let finished: Vec<_> = finished.into_iter().map(close).collect();
+        assert_all(&finished, first, parts);
+        prop_assert!(finished.iter().all(|file| file.numbers().is_sorted()));
+        prop_assert_eq!(budget.used(), 0);
+    }
 }
 
 #[test]
