@@ -235,7 +235,7 @@ impl<S: Write + Send> Files<S> {
         let mut files: Vec<_> =
             self.outputs.iter_mut().flat_map(|output| output.open.values_mut()).collect();
 
-        files.sort_unstable_by_key(|file| Reverse(file.spillable()));
+        files.sort_by_cached_key(|file| Reverse(file.spillable()));
         for file in &mut files {
             if self.budget.lasting() <= enough || file.spillable() < MIN_SPILL_BYTES {
                 break;
