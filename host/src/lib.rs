@@ -6,6 +6,7 @@ pub mod decode;
 pub mod engine;
 pub mod fault;
 pub mod generator;
+pub mod parquet;
 pub mod record;
 pub mod schema;
 pub mod store;
