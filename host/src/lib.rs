@@ -3,5 +3,6 @@
 pub mod commit;
 pub mod config;
 pub mod fault;
+pub mod kafka;
 pub mod record;
 pub mod schema;
