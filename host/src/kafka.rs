@@ -39,6 +39,7 @@ mod offsets;
 mod producer;
 mod queue;
 mod reader;
+mod shared;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,13 @@ pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, Fault> {
     Ok(config)
 }
 
+/// Sets an option that no person set under any of its names.
+pub(super) fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
+    if names.iter().all(|name| config.get(name).is_none()) {
+        config.set(names[0], value);
+    }
+}
+
 /// A client could not be made: no connection was tried yet, so the settings are wrong.
 pub(super) fn unmade(error: KafkaError) -> Fault {
     match error {

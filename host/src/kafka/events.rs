@@ -1,19 +1,15 @@
 //! The event thread: rebalances, rewinds, errors.
 
 use std::{
-    collections::HashMap,
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{Consumer as _, ConsumerContext, RebalanceProtocol},
+    consumer::{Consumer as _, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     types::RDKafkaRespErr,
 };
@@ -23,105 +19,57 @@ use super::{
     lanes::Lanes,
     offsets::Offsets,
     queue::{Consumer, Queue, forward},
+    shared::Shared,
     source::{Assignments, Placed},
-    trouble::{Answer, Trouble},
+    trouble::Answer,
 };
 use crate::{fault::Fault, record::Lane};
 
 /// How long the event thread waits for an event before it looks at what the workers ask of it.
 const TICK: Duration = Duration::from_millis(50);
-
-/// What the event thread shares with the source and its workers.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// Written by the event thread alone.
-    lanes: RwLock<Arc<Lanes>>,
-    /// The workers' queues. They keep the client alive, which keeps this alive: the event thread empties it in the end.
-    queues: Mutex<Vec<Arc<Queue>>>,
-    rewinds: Mutex<HashMap<Lane, Placed>>,
-    troubles: Mutex<HashMap<Lane, Trouble>>,
-    stop: AtomicBool,
-}
-
-impl Shared {
-    pub(super) fn set_queues(&self, queues: Vec<Arc<Queue>>) {
-        *self.queues() = queues;
-    }
-
-    /// The lanes as they stand; they do not change before the guard is dropped.
-    pub(super) fn lanes(&self) -> RwLockReadGuard<'_, Arc<Lanes>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn rewind(&self, lanes: Vec<Placed>) {
-        let mut rewinds = self.rewinds.lock().unwrap_or_else(PoisonError::into_inner);
-        rewinds.extend(lanes.into_iter().map(|placed| (placed.lane.clone(), placed)));
-    }
-
-    pub(super) fn report(&self, trouble: Trouble) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        troubles.insert(trouble.lane.lane.clone(), trouble);
-    }
-
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-    }
-
-    fn queues(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Queue>>> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the assignment while no worker takes records.
-    fn change<R>(&self, change: impl FnOnce(&mut Lanes, &[Arc<Queue>]) -> R) -> R {
-        let queues = self.queues();
-        for queue in &*queues {
-            queue.wake();
-        }
-        let mut current = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
-        let mut lanes = Lanes::clone(&current);
-        let result = change(&mut lanes, &queues);
-        *current = Arc::new(lanes);
-        result
-    }
-}
+/// How long it waits before it tries again to place lanes.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Answers librdkafka's callbacks, on the event thread.
 pub(super) struct Context {
     assignments: Arc<dyn Assignments>,
     shared: Arc<Shared>,
+    /// Lanes that are ours and have no place yet, and since when.
+    unplaced: Mutex<(Vec<Lane>, Instant)>,
     /// The last error that was told, so that it is told once.
     told: Mutex<Option<RDKafkaErrorCode>>,
 }
 
 impl Context {
     pub(super) fn new(assignments: Arc<dyn Assignments>, shared: Arc<Shared>) -> Self {
-        Self { assignments, shared, told: Mutex::default() }
+        let unplaced = Mutex::new((Vec::new(), Instant::now()));
+        Self { assignments, shared, unplaced, told: Mutex::default() }
     }
 
-    fn assign(&self, consumer: &Consumer, lanes: &[Lane]) {
+    /// Takes over the lanes that are ours and have no place. librdkafka waits for an answer also if there are none.
+    fn place(&self, consumer: &Consumer) {
+        let lanes = mem::take(&mut self.unplaced().0);
+        let offsets = Offsets::new(consumer);
         let placed = if lanes.is_empty() {
             Ok(Vec::new())
         } else {
-            self.assignments.assign(Offsets::new(consumer), lanes)
+            self.assignments.assign(offsets, &lanes)
         };
         let placed = placed.unwrap_or_else(|fault| {
+            if fault.retry {
+                *self.unplaced() = (lanes, Instant::now());
+            }
             self.assignments.failed(None, fault);
             Vec::new()
         });
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let eager = is_eager(consumer);
         let assigned = self.shared.change(|table, queues| {
             for placed in &placed {
                 forward(consumer, &placed.lane, None)?;
             }
-            let list = list(placed.iter().map(|placed| (&placed.lane, Some(placed.start))))?;
-            if eager {
-                table.clear();
-                consumer.assign(&list)
-            } else {
-                consumer.incremental_assign(&list)
-            }
-            .map_err(|error| refused("take lanes over", error))?;
+            let starts = list(placed.iter().map(|placed| (&placed.lane, Some(placed.start))))?;
+            consumer
+                .incremental_assign(&starts)
+                .map_err(|error| refused("take lanes over", error))?;
             attach(consumer, table, queues, &placed)
         });
         if let Err(fault) = assigned {
@@ -129,26 +77,31 @@ impl Context {
         }
     }
 
+    /// Tries again to place lanes, if it is time.
+    fn place_again(&self, consumer: &Consumer) {
+        let due = {
+            let unplaced = self.unplaced();
+            !unplaced.0.is_empty() && unplaced.1.elapsed() >= RETRY
+        };
+        if due {
+            self.place(consumer);
+        }
+    }
+
     fn revoke(&self, consumer: &Consumer, lanes: &[Lane]) {
-        let (lost, eager) = (consumer.assignment_lost(), is_eager(consumer));
+        self.unplaced().0.retain(|lane| !lanes.contains(lane));
         match lanes {
             [] => {}
-            lanes if lost => self.assignments.lost(lanes),
+            lanes if consumer.assignment_lost() => self.assignments.lost(lanes),
             lanes => self.assignments.revoke(lanes),
         }
         let revoked = self.shared.change(|table, _| {
-            let held =
-                list(lanes.iter().filter(|lane| table.contains(lane)).map(|lane| (lane, None)))?;
-            if eager {
-                table.clear();
-                consumer.unassign()
-            } else {
-                for lane in lanes {
-                    table.remove(lane);
-                }
-                consumer.incremental_unassign(&held)
+            let read = lanes.iter().filter(|lane| table.contains(lane));
+            let read = list(read.map(|lane| (lane, None)))?;
+            for lane in lanes {
+                table.remove(lane);
             }
-            .map_err(|error| refused("give lanes back", error))
+            consumer.incremental_unassign(&read).map_err(|error| refused("give lanes back", error))
         });
         if let Err(fault) = revoked {
             self.assignments.failed(None, fault);
@@ -157,15 +110,13 @@ impl Context {
 
     /// Reads lanes again from other positions. Those that were revoked since, or assigned anew, stay as they are.
     fn rewind(&self, consumer: &Consumer) {
-        let rewinds = std::mem::take(
-            &mut *self.shared.rewinds.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let rewinds = self.shared.take_rewinds();
         if rewinds.is_empty() {
             return;
         }
         let rewound = self.shared.change(|table, queues| {
             let placed: Vec<_> =
-                rewinds.into_values().filter(|placed| table.is_newer(placed)).collect();
+                rewinds.into_iter().filter(|placed| table.is_newer(placed)).collect();
             let starts = list(placed.iter().map(|placed| (&placed.lane, Some(placed.start))))?;
             consumer
                 .incremental_unassign(&starts)
@@ -178,18 +129,24 @@ impl Context {
         }
     }
 
+    fn unplaced(&self) -> MutexGuard<'_, (Vec<Lane>, Instant)> {
+        self.unplaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<RDKafkaErrorCode>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells why lanes cannot be read.
     fn explain(&self, consumer: &Consumer) {
-        let troubles = std::mem::take(
-            &mut *self.shared.troubles.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        for (lane, trouble) in troubles {
+        for trouble in self.shared.take_troubles() {
+            let lane = &trouble.lane.lane;
             let current = self.shared.lanes().get(&lane.topic, lane.partition).map(Arc::clone);
             if !current.is_some_and(|current| Arc::ptr_eq(&current, &trouble.lane)) {
                 continue;
             }
             match trouble.fault(Offsets::new(consumer)) {
-                Answer::Fault(fault) => self.assignments.failed(Some(&lane), fault),
+                Answer::Fault(fault) => self.assignments.failed(Some(lane), fault),
                 Answer::Later => self.shared.report(trouble),
                 Answer::Passes => {}
             }
@@ -215,7 +172,7 @@ impl ClientContext for Context {
         let Some(code) = error.rdkafka_error_code().filter(|code| advice(*code).is_some()) else {
             return;
         };
-        let before = self.told.lock().unwrap_or_else(PoisonError::into_inner).replace(code);
+        let before = self.told().replace(code);
         if before != Some(code) {
             self.assignments.failed(None, fault(format!("read from Kafka: {reason}"), error));
         }
@@ -227,7 +184,9 @@ impl ConsumerContext for Context {
         let lanes: Vec<_> =
             list.elements().iter().map(|lane| Lane::new(lane.topic(), lane.partition())).collect();
         if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            self.assign(consumer, &lanes);
+            *self.told() = None;
+            self.unplaced().0.extend(lanes);
+            self.place(consumer);
         } else {
             self.revoke(consumer, &lanes);
         }
@@ -243,8 +202,9 @@ impl ConsumerContext for Context {
 /// Polls the client until the source stops, and leaves the group.
 pub(super) fn run(consumer: &Consumer, shared: &Shared) {
     let context = consumer.context();
-    while !shared.stop.load(Ordering::Acquire) {
+    while !shared.is_stopping() {
         poll(consumer, TICK);
+        context.place_again(consumer);
         context.rewind(consumer);
         context.explain(consumer);
     }
@@ -300,10 +260,6 @@ fn attach(
         forward(consumer, &placed.lane, Some(queue))?;
     }
     Ok(())
-}
-
-fn is_eager(consumer: &Consumer) -> bool {
-    matches!(consumer.rebalance_protocol(), RebalanceProtocol::Eager)
 }
 
 fn list<'a>(

@@ -79,10 +79,6 @@ impl Lanes {
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Assigned>> {
         self.0.values().flat_map(BTreeMap::values)
     }

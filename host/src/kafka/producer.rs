@@ -86,15 +86,9 @@ pub fn produce(
     let mut config = client::config(kafka)?;
     config.set("acks", "all").set("enable.idempotence", "true");
     // As Kafka's own clients choose partitions; and batches worth their overhead.
-    for (key, value) in [
-        ("partitioner", "murmur2_random"),
-        ("linger.ms", "10"),
-        ("queue.buffering.max.messages", "200000"),
-    ] {
-        if config.get(key).is_none() {
-            config.set(key, value);
-        }
-    }
+    client::default(&mut config, &["partitioner"], "murmur2_random");
+    client::default(&mut config, &["linger.ms", "queue.buffering.max.ms"], "10");
+    client::default(&mut config, &["queue.buffering.max.messages"], "200000");
     let producer =
         BaseProducer::<Deliveries>::from_config_and_context(&config, Deliveries::default())
             .map_err(unmade)?;

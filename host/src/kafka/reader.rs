@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    events::Shared,
     lanes::{Assigned, Lanes},
     queue::{Message, Queue, Taken},
+    shared::Shared,
     trouble::Trouble,
 };
 use crate::{

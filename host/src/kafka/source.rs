@@ -14,10 +14,11 @@ use rdkafka::{
 
 use super::{
     client::{self, fault, unmade},
-    events::{Context, Shared, run},
+    events::{Context, run},
     offsets::{Lag, Offsets, lags},
     queue::{Consumer, Queue},
     reader::WorkerQueue,
+    shared::Shared,
 };
 use crate::{config, fault::Fault, record::Lane};
 
@@ -26,14 +27,15 @@ pub trait Assignments: Send + Sync + 'static {
     /// Lanes are now ours. The answer says who reads each, from where; a lane that it leaves out is ours but is not read.
     ///
     /// # Errors
-    /// The lanes cannot be placed: none of them is read, and [`Self::failed`] is called with the fault.
+    /// The lanes cannot be placed: none of them is read, and [`Self::failed`] is called with the fault. If it may pass (`retry`),
+    /// this is called again after a second, until they are placed or revoked.
     fn assign(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<Placed>, Fault>;
 
-    /// Lanes are about to go to another member, which waits until this returns: so it ends after some seconds in any case.
+    /// Lanes, placed or not, are about to go to another member, which waits until this returns: so it ends after some seconds in any case.
     /// Nothing more is fetched of any lane while it runs.
     fn revoke(&self, lanes: &[Lane]);
 
-    /// Lanes have gone to another member already.
+    /// Lanes, placed or not, have gone to another member already.
     fn lost(&self, lanes: &[Lane]);
 
     /// A lane cannot be read any more, or nothing can. With `retry` the client goes on trying (a lane that is named with
@@ -88,18 +90,12 @@ impl Source {
         // librdkafka measures a lane's queue where it is forwarded to: a worker's queue has all its lanes in it.
         let queue_kbytes = (queue_bytes / workers as u64 / 1024).clamp(1024, 2_097_151);
         config.set("queued.max.messages.kbytes", queue_kbytes.to_string());
-        let fetch_bytes = (queue_kbytes * 1024 / 4).min(1 << 20);
+        client::default(&mut config, &["fetch.queue.backoff.ms"], "5");
         // A lane that starts waits for the fetch under way, which waits for records of the others.
-        let defaults = [
-            ("fetch.queue.backoff.ms", 5),
-            ("fetch.wait.max.ms", 100),
-            ("fetch.message.max.bytes", fetch_bytes),
-        ];
-        for (key, value) in defaults {
-            if config.get(key).is_none() {
-                config.set(key, value.to_string());
-            }
-        }
+        client::default(&mut config, &["fetch.wait.max.ms"], "100");
+        let fetch_bytes = (queue_kbytes * 1024 / 4).min(1 << 20).to_string();
+        let names = ["fetch.message.max.bytes", "max.partition.fetch.bytes"];
+        client::default(&mut config, &names, &fetch_bytes);
 
         let shared = Arc::new(Shared::default());
         let context = Context::new(assignments, Arc::clone(&shared));

@@ -65,11 +65,12 @@ fn read_all(kafka: &Kafka, topic: &str, records: usize, max_bytes: usize) -> Vec
 }
 
 #[test]
-fn four_lanes_on_two_workers_are_read_without_a_gap() {
+fn four_lanes_on_two_workers_are_read_without_a_gap_once_they_are_placed() {
     let kafka = cluster();
     let topic = topic(&kafka, 4);
     let stored = fill(&kafka, &topic, 200_000);
     let desk = Desk::new(2);
+    desk.update(|state| state.stumbles = 1);
     let (source, threads) = desk.join(&kafka, &topic, 4_096);
     desk.wait("all records", |state| state.records() == 200_000);
     let lags = source.lags();
@@ -82,7 +83,8 @@ fn four_lanes_on_two_workers_are_read_without_a_gap() {
     desk.update(|state| {
         assert_eq!(state.values, stored.values());
         assert_eq!(state.revoked.len(), 4);
-        assert!(state.failed.is_empty(), "{:?}", state.failed);
+        let [(None, fault)] = &state.failed[..] else { panic!("{:?}", state.failed) };
+        assert_eq!(fault.message, "stumbled");
     });
 }
 
@@ -136,8 +138,28 @@ fn a_rewind_under_load_neither_loses_a_record_nor_takes_an_old_one_for_new() {
     });
 }
 
+/// Rewinds lanes of members until something comes to pass.
+fn shake(desk: &Desk, members: &[&Source], passed: impl Fn() -> bool) {
+    let mut random = rand::rng();
+    let started = Instant::now();
+    while !passed() {
+        assert!(started.elapsed() < DEADLINE, "the lanes did not move");
+        for member in members {
+            let lanes = member.lags().into_iter().map(|lag| lag.lane);
+            let placed = lanes.map(|lane| {
+                desk.update(|state| {
+                    let back = random.random_range(0..500);
+                    state.rewind(&lane, (state.lanes[&lane].next - back).max(0))
+                })
+            });
+            member.rewind(placed.collect());
+        }
+        desk.comes_within(Duration::from_millis(random.random_range(1..150)), |_| passed());
+    }
+}
+
 #[test]
-fn a_second_member_joins_and_leaves() {
+fn a_second_member_joins_and_leaves_among_rewinds() {
     let kafka = cluster();
     let topic = topic(&kafka, 6);
     let stop = AtomicBool::new(false);
@@ -155,12 +177,12 @@ fn a_second_member_joins_and_leaves() {
             desk.wait("records", |state| state.records() > before + 5_000);
             let (second, more) = desk.join(&kafka, &topic, 500);
             threads.extend(more);
-            desk.wait("lanes of the second member", |_| second.lags().len() == 3);
+            shake(&desk, &[&first, &second], || second.lags().len() == 3);
             let before = desk.update(|state| state.records());
             desk.wait("records", |state| state.records() > before + 20_000);
             second.stop();
-            desk.wait("the lanes to come back", |_| first.lags().len() == 6);
-            desk.update(|state| assert_eq!(state.revoked.len(), 6 * round));
+            shake(&desk, &[&first], || first.lags().len() == 6);
+            desk.update(|state| assert!(state.revoked.len() >= 6 * round));
         }
         stop.store(true, Ordering::Release);
         let stored = load.join().unwrap().values();
@@ -172,7 +194,8 @@ fn a_second_member_joins_and_leaves() {
     desk.end(threads);
     desk.update(|state| {
         assert_eq!(state.values, stored);
-        assert!(state.failed.is_empty(), "{:?}", state.failed);
+        // The topic is so new that its leaders may not be known yet.
+        assert!(state.failed.iter().all(|(_, fault)| fault.retry), "{:?}", state.failed);
     });
 }
 

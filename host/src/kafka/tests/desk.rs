@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    mem,
     sync::{Arc, Condvar, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -64,6 +65,8 @@ pub(super) struct State {
     pub(super) stale: usize,
     pub(super) revoked: Vec<Lane>,
     pub(super) failed: Vec<(Option<Lane>, Fault)>,
+    /// How often placing lanes fails.
+    pub(super) stumbles: usize,
     last_assignment: u64,
     broken: Option<String>,
     done: bool,
@@ -156,7 +159,8 @@ impl Desk {
         let deadline = Instant::now() + wait;
         let mut state = self.state.lock().unwrap();
         loop {
-            if let Some(text) = &state.broken {
+            if let Some(text) = state.broken.clone() {
+                drop(state);
                 panic!("{text}");
             }
             if holds(&state) {
@@ -223,17 +227,21 @@ impl Desk {
 
 impl Assignments for Desk {
     fn assign(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<Placed>, Fault> {
-        let known = self.update(|state| state.lanes.clone());
+        let stumbles = self.update(|state| {
+            let left = state.stumbles.saturating_sub(1);
+            mem::replace(&mut state.stumbles, left)
+        });
+        if stumbles > 0 {
+            return Err(Fault::outside("stumbled"));
+        }
         let mut all = Vec::new();
         for lane in lanes {
-            let start = known.get(lane).map_or_else(
-                || offsets.watermarks(lane).map(|range| range.start),
-                |position| Ok(position.next),
-            )?;
+            let low = offsets.watermarks(lane)?.start;
             let worker = usize::try_from(lane.partition).unwrap() % self.workers;
             all.push(self.update(|state| {
                 state.last_assignment += 1;
                 let assignment = state.last_assignment;
+                let start = state.lanes.get(lane).map_or(low, |position| position.next);
                 state.lanes.insert(lane.clone(), Position { assignment, worker, next: start });
                 Placed { lane: lane.clone(), worker, start, assignment }
             }));
@@ -245,7 +253,9 @@ impl Assignments for Desk {
         self.update(|state| {
             for lane in lanes {
                 // What is still under way is not this lane's any more.
-                state.lanes.get_mut(lane).unwrap().assignment = 0;
+                if let Some(position) = state.lanes.get_mut(lane) {
+                    position.assignment = 0;
+                }
                 state.revoked.push(lane.clone());
             }
         });
