@@ -7,6 +7,7 @@ pub mod engine;
 pub mod fault;
 pub mod generator;
 pub mod parquet;
+pub mod kafka;
 pub mod record;
 pub mod schema;
 pub mod store;

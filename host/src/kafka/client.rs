@@ -1,0 +1,247 @@
+//! Settings of Kafka as librdkafka takes them, and its errors as faults.
+
+use std::collections::BTreeMap;
+
+use rdkafka::{
+    ClientConfig,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+
+use crate::{
+    config::{Kafka, Security},
+    fault::Fault,
+};
+
+/// Options that a person may not set, and why.
+const REFUSED: &[(&str, &str)] = &[
+    ("acks", ACKS),
+    ("auto.commit.enable", COMMITS),
+    (
+        "auto.offset.reset",
+        "a lane starts where the log says, or at `source.start`; Kafka must never choose",
+    ),
+    ("bootstrap.servers", "use `kafka.brokers`"),
+    ("enable.auto.commit", COMMITS),
+    ("enable.auto.offset.store", COMMITS),
+    ("enable.gapless.guarantee", ACKS),
+    ("enable.idempotence", ACKS),
+    ("enable.partition.eof", "it mixes markers with the records"),
+    ("group.id", "use `source.group_id`"),
+    ("group.protocol", GROUP),
+    ("group.protocol.type", GROUP),
+    ("group.remote.assignor", GROUP),
+    ("interceptors", CODE),
+    (
+        "isolation.level",
+        "only records of committed transactions may be read: aborted ones would become rows",
+    ),
+    ("max.in.flight", ACKS),
+    ("max.in.flight.requests.per.connection", ACKS),
+    ("metadata.broker.list", "use `kafka.brokers`"),
+    ("offset.store.method", COMMITS),
+    ("partition.assignment.strategy", GROUP),
+    ("plugin.library.paths", CODE),
+    ("queued.max.messages.kbytes", "it is part of the host's `memory_budget`"),
+    ("request.required.acks", ACKS),
+    ("security.protocol", "use `kafka.security`"),
+    ("ssl.ca.location", "use `kafka.ca_file`"),
+    ("test.mock.num.brokers", "it would replace the brokers by a mock"),
+    ("transactional.id", ACKS),
+];
+const ACKS: &str = "records that are produced must be stored once each, on all replicas in sync";
+const COMMITS: &str = "positions are kept in the log beside the data; Kafka's offsets are only a hint for lag tools, written after each commit";
+const GROUP: &str =
+    "lanes are handed over one by one (cooperative-sticky), which the source relies on";
+const CODE: &str = "it loads code into the host";
+
+/// Checks librdkafka's options: names, values, and that none of them breaks the promise. Opens no connection.
+///
+/// # Errors
+/// The first option that is refused or unknown or has a wrong value, with the reason.
+pub fn check_options(options: &BTreeMap<String, String>) -> Result<(), Fault> {
+    for key in options.keys() {
+        if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == key) {
+            return Err(Fault::config(format!("kafka.options.{key} cannot be set: {reason}")));
+        }
+    }
+    let mut config = ClientConfig::new();
+    for (key, value) in options {
+        config.set(key, value);
+    }
+    config.create_native_config().map(|_| ()).map_err(|error| match error {
+        KafkaError::ClientConfig(_, text, key, value) => {
+            Fault::config(format!("kafka.options.{key} cannot be {value:?}: {}", sentence(&text)))
+                .help("librdkafka's CONFIGURATION.md lists the options and their values")
+        }
+        other => Fault::config("kafka.options cannot be used").caused_by(other),
+    })
+}
+
+/// What every client has in common.
+pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, Fault> {
+    check_options(&kafka.options)?;
+    let mut config = ClientConfig::new();
+    config
+        .set("client.id", "tidemill")
+        .set("enable.metrics.push", "false")
+        .set("socket.keepalive.enable", "true");
+    for (key, value) in &kafka.options {
+        config.set(key, value);
+    }
+    let protocol = match kafka.security {
+        Security::Plaintext => "plaintext",
+        Security::Tls => "ssl",
+    };
+    config.set("bootstrap.servers", kafka.brokers.join(",")).set("security.protocol", protocol);
+    if let Some(file) = &kafka.ca_file {
+        let file = file.to_str().ok_or_else(|| {
+            Fault::config(format!("kafka.ca_file {} is not valid UTF-8", file.display()))
+        })?;
+        config.set("ssl.ca.location", file);
+    }
+    Ok(config)
+}
+
+/// Sets an option that no person set under any of its names.
+pub(super) fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
+    if names.iter().all(|name| config.get(name).is_none()) {
+        config.set(names[0], value);
+    }
+}
+
+/// A client could not be made: no connection was tried yet, so the settings are wrong.
+pub(super) fn unmade(error: KafkaError) -> Fault {
+    match error {
+        KafkaError::ClientCreation(text) => {
+            Fault::config(format!("the settings of Kafka do not work: {}", sentence(&text)))
+                .help("see `kafka.ca_file` and `kafka.options`")
+        }
+        other => Fault::config("the settings of Kafka do not work").caused_by(other),
+    }
+}
+
+/// What an error of Kafka means for whoever asked for `message`.
+pub(super) fn fault(message: impl Into<String>, error: KafkaError) -> Fault {
+    let code = error.rdkafka_error_code();
+    let advice = code.and_then(advice);
+    let fault = match advice {
+        Some(_) => Fault { retry: true, ..Fault::config(message) },
+        None => Fault::outside(message),
+    };
+    let fault = match code {
+        Some(code) => fault.caused_by(sentence(&code.to_string())),
+        None => fault.caused_by(error),
+    };
+    match advice {
+        Some(advice) => fault.help(advice),
+        None => fault,
+    }
+}
+
+/// What a person should do about an error that does not pass by itself; `None` if Kafka may be trusted to come back.
+pub(super) fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    Some(match code {
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            "create the topic, or correct `source.topics`"
+        }
+        Code::TopicAuthorizationFailed => "allow this client to describe and read the topic",
+        Code::GroupAuthorizationFailed => "allow this client to read the group `source.group_id`",
+        Code::ClusterAuthorizationFailed => "allow this client to do so on the cluster",
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            "check the credentials, and what the listener of `kafka.brokers` asks for"
+        }
+        Code::SSL => {
+            "check `kafka.security`, `kafka.ca_file`, and that `kafka.brokers` names a TLS listener by the name in its certificate"
+        }
+        Code::InconsistentGroupProtocol => {
+            "another kind of consumer is in the group: give this pipeline a `source.group_id` of its own"
+        }
+        Code::InvalidGroupId => "correct `source.group_id`",
+        Code::FencedInstanceId => {
+            "another replica runs with the same `group.instance.id`: give each its own"
+        }
+        _ => return None,
+    })
+}
+
+/// librdkafka's text as ours: no full stop at the end.
+pub(super) fn sentence(text: &str) -> String {
+    text.trim().trim_end_matches('.').to_owned()
+}
+
+/// Writes a line of librdkafka's log into ours.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, "{text}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, "{text}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            tracing::info!(target: "librdkafka", facility, "{text}")
+        }
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, "{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(key: &str, value: &str) -> Result<(), String> {
+        check_options(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+            .map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn options_that_break_the_promise_are_refused_with_the_reason() {
+        for (key, _) in REFUSED {
+            let text = check(key, "true").unwrap_err();
+            assert!(text.starts_with(&format!("kafka.options.{key} cannot be set: ")), "{text}");
+        }
+        assert!(REFUSED.is_sorted());
+        assert!(check("isolation.level", "read_uncommitted").unwrap_err().contains("aborted"));
+    }
+
+    #[test]
+    fn options_with_wrong_names_and_values_are_refused() {
+        assert!(
+            check("sesion.timeout.ms", "1")
+                .unwrap_err()
+                .contains("kafka.options.sesion.timeout.ms")
+        );
+        assert!(check("session.timeout.ms", "soon").unwrap_err().contains("\"soon\""));
+        assert_eq!(check("session.timeout.ms", "6000"), Ok(()));
+        assert_eq!(check("compression.type", "lz4"), Ok(()));
+    }
+
+    #[test]
+    fn settings_become_options_of_librdkafka() {
+        let kafka = Kafka {
+            brokers: vec!["a:1".into(), "b:2".into()],
+            security: Security::Tls,
+            ca_file: Some("/ca.pem".into()),
+            options: BTreeMap::from([("client.id".into(), "mine".into())]),
+        };
+        let config = config(&kafka).unwrap();
+        assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
+        assert_eq!(config.get("security.protocol"), Some("ssl"));
+        assert_eq!(config.get("ssl.ca.location"), Some("/ca.pem"));
+        assert_eq!(config.get("client.id"), Some("mine"));
+    }
+
+    #[test]
+    fn errors_that_a_person_must_mend_are_told_from_those_that_pass() {
+        use crate::fault::Blame;
+        let missing =
+            fault("read topic x", KafkaError::Global(RDKafkaErrorCode::UnknownTopicOrPartition));
+        assert_eq!((missing.blame, missing.retry), (Blame::Config, true));
+        assert!(missing.help.is_some());
+        let down = fault("read topic x", KafkaError::Global(RDKafkaErrorCode::AllBrokersDown));
+        assert_eq!((down.blame, down.retry, down.help), (Blame::Outside, true, None));
+    }
+}

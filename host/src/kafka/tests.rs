@@ -1,0 +1,463 @@
+//! Tests with a real Kafka, which `cargo xtask test` starts.
+
+mod desk;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures::executor::block_on;
+use rand::Rng as _;
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+
+use self::desk::{DEADLINE, Desk, Numbers, cluster, source, topic};
+use super::{Assignments, Mock, Pace, Produced, Source, partitions, produce};
+use crate::{
+    config::Kafka,
+    fault::Blame,
+    record::{Batch, Lane},
+};
+
+/// Produces `total` numbered records.
+fn fill(kafka: &Kafka, topic: &str, total: u64) -> Numbers {
+    let mut numbers = Numbers::default();
+    let pace = Pace { rate: None, total: Some(total) };
+    let produced = produce(kafka, topic, pace, &AtomicBool::new(false), &mut numbers).unwrap();
+    assert_eq!(produced, Produced { sent: total, acked: total });
+    numbers
+}
+
+fn producer(kafka: &Kafka, options: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.brokers.join(","));
+    for (key, value) in options {
+        config.set(*key, *value);
+    }
+    config.create().unwrap()
+}
+
+/// Reads the records of one lane from its start.
+fn read_all(kafka: &Kafka, topic: &str, records: usize, max_bytes: usize) -> Vec<Batch> {
+    let desk = Desk::new(1);
+    let assignments: Arc<dyn Assignments> = Arc::clone(&desk) as _;
+    let (source, mut queues) =
+        Source::start(kafka, &source(topic), 1, true, assignments, 8 << 20).unwrap();
+    let mut batches = Vec::new();
+    let deadline = Instant::now() + DEADLINE;
+    while batches.iter().map(Batch::len).sum::<usize>() < records {
+        assert!(Instant::now() < deadline, "only {batches:?} came");
+        batches.extend(queues[0].fetch(Duration::from_millis(100), 1_000, max_bytes).unwrap());
+    }
+    source.stop();
+    batches
+}
+
+#[test]
+fn four_lanes_on_two_workers_are_read_without_a_gap_once_they_are_placed() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 4);
+    let stored = fill(&kafka, &topic, 200_000);
+    let desk = Desk::new(2);
+    desk.update(|state| state.stumbles = 1);
+    let (source, threads) = desk.join(&kafka, &topic, 4_096);
+    desk.wait("all records", |state| state.records() == 200_000);
+    let lags = source.lags();
+    assert_eq!(lags.len(), 4);
+    assert!(lags.iter().all(|lag| lag.offsets() == Some(0)), "{lags:?}");
+    let leaving = Instant::now();
+    source.stop();
+    assert!(leaving.elapsed() < Duration::from_secs(3));
+    desk.end(threads);
+    desk.update(|state| {
+        assert_eq!(state.values, stored.values());
+        assert_eq!(state.revoked.len(), 4);
+        let [(None, fault)] = &state.failed[..] else { panic!("{:?}", state.failed) };
+        assert_eq!(fault.message, "stumbled");
+    });
+}
+
+#[test]
+fn a_rewind_under_load_neither_loses_a_record_nor_takes_an_old_one_for_new() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 4);
+    let stored = fill(&kafka, &topic, 200_000);
+    let desk = Desk::new(2);
+    let (source, threads) = desk.join(&kafka, &topic, 500);
+    let mut random = rand::rng();
+    for round in 0..100 {
+        desk.wait("a first record after the last rewind", |state| state.records() > 1_000);
+        let placed = desk.update(|state| {
+            let lanes: Vec<_> =
+                state.lanes.iter().map(|(lane, position)| (lane.clone(), position.next)).collect();
+            let mut placed = Vec::new();
+            for (lane, next) in lanes {
+                if round % 3 == 0 || random.random_bool(0.5) {
+                    let start = random.random_range(0..=next);
+                    placed.push(state.rewind(&lane, start));
+                }
+            }
+            placed
+        });
+        let expected: Vec<_> = placed
+            .iter()
+            .map(|placed| (placed.lane.clone(), placed.assignment, placed.start))
+            .collect();
+        source.rewind(placed);
+        desk.wait("records of the new assignments", |state| {
+            expected.iter().all(|(lane, assignment, start)| {
+                let end = stored.stored[&lane.partition].len();
+                let position = state.lanes[lane];
+                position.assignment == *assignment
+                    && (position.next > *start || usize::try_from(*start).unwrap() == end)
+            })
+        });
+    }
+    desk.wait("all records", |state| state.records() == 200_000);
+    source.stop();
+    desk.end(threads);
+    desk.update(|state| {
+        assert_eq!(state.values, stored.values());
+        assert!(
+            state.stale > 1_000,
+            "only {} records of older assignments came: nothing was put to the test",
+            state.stale
+        );
+        assert!(state.failed.is_empty(), "{:?}", state.failed);
+    });
+}
+
+/// Rewinds lanes of members until something comes to pass.
+fn shake(desk: &Desk, members: &[&Source], passed: impl Fn() -> bool) {
+    let mut random = rand::rng();
+    let started = Instant::now();
+    while !passed() {
+        assert!(started.elapsed() < DEADLINE, "the lanes did not move");
+        for member in members {
+            let lanes = member.lags().into_iter().map(|lag| lag.lane);
+            let placed = lanes.map(|lane| {
+                desk.update(|state| {
+                    let back = random.random_range(0..500);
+                    state.rewind(&lane, (state.lanes[&lane].next - back).max(0))
+                })
+            });
+            member.rewind(placed.collect());
+        }
+        desk.comes_within(Duration::from_millis(random.random_range(1..150)), |_| passed());
+    }
+}
+
+#[test]
+fn a_second_member_joins_and_leaves_among_rewinds() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 6);
+    let stop = AtomicBool::new(false);
+    let desk = Desk::new(2);
+    let (stored, threads) = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut numbers = Numbers::default();
+            let pace = Pace { rate: Some(30_000), total: Some(900_000) };
+            produce(&kafka, &topic, pace, &stop, &mut numbers).unwrap();
+            numbers
+        });
+        let (first, mut threads) = desk.join(&kafka, &topic, 500);
+        for round in 1..=2 {
+            let before = desk.update(|state| state.records());
+            desk.wait("records", |state| state.records() > before + 5_000);
+            let (second, more) = desk.join(&kafka, &topic, 500);
+            threads.extend(more);
+            shake(&desk, &[&first, &second], || second.lags().len() == 3);
+            let before = desk.update(|state| state.records());
+            desk.wait("records", |state| state.records() > before + 20_000);
+            second.stop();
+            shake(&desk, &[&first], || first.lags().len() == 6);
+            desk.update(|state| assert!(state.revoked.len() >= 6 * round));
+        }
+        stop.store(true, Ordering::Release);
+        let stored = load.join().unwrap().values();
+        let total: usize = stored.values().map(Vec::len).sum();
+        desk.wait("all records", |state| state.records() == total);
+        first.stop();
+        (stored, threads)
+    });
+    desk.end(threads);
+    desk.update(|state| {
+        assert_eq!(state.values, stored);
+        // The topic is so new that its leaders may not be known yet.
+        assert!(state.failed.iter().all(|(_, fault)| fault.retry), "{:?}", state.failed);
+    });
+}
+
+#[test]
+fn a_worker_that_does_not_read_is_not_evicted() {
+    let mut kafka = cluster();
+    kafka.options.insert("max.poll.interval.ms".into(), "6000".into());
+    let topic = topic(&kafka, 2);
+    fill(&kafka, &topic, 50_000);
+    let desk = Desk::new(1);
+    let (source, queues) = desk.join_idle(&kafka, &topic);
+    desk.wait("the lanes", |state| state.lanes.len() == 2);
+    assert!(
+        !desk.comes_within(Duration::from_secs(9), |state| !state.revoked.is_empty()),
+        "evicted"
+    );
+    let threads = queues.into_iter().map(|queue| desk.read(queue, 1_000)).collect();
+    desk.wait("all records", |state| state.records() == 50_000);
+    desk.update(|state| {
+        assert!(state.revoked.is_empty() && state.failed.is_empty(), "{:?}", state.failed)
+    });
+    source.stop();
+    desk.end(threads);
+}
+
+#[test]
+fn a_position_that_the_broker_does_not_have_stops_the_lane_until_it_is_rewound() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 3);
+    let stored = fill(&kafka, &topic, 3_000);
+    let [gone, beyond] = [Lane::new(topic.as_str(), 0), Lane::new(topic.as_str(), 1)];
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&topic, 0, Offset::Offset(50)).unwrap();
+    let mut config = ClientConfig::new();
+    let admin: AdminClient<DefaultClientContext> =
+        config.set("bootstrap.servers", kafka.brokers.join(",")).create().unwrap();
+    block_on(admin.delete_records(&before, &AdminOptions::new())).unwrap();
+
+    let desk = Desk::new(1);
+    desk.start_at(gone.clone(), 10);
+    desk.start_at(beyond.clone(), 1_000_000);
+    let (source, threads) = desk.join(&kafka, &topic, 1_000);
+    desk.wait("both faults", |state| state.failed.len() == 2);
+    let others = stored.stored[&2].len();
+    desk.wait("the records of the lane that is well", |state| state.records() == others);
+    let placed = desk.update(|state| {
+        state.failed.sort_by_key(|(lane, _)| lane.clone());
+        let [(Some(first), gap), (Some(second), recreated)] = &state.failed[..] else {
+            panic!("{:?}", state.failed)
+        };
+        assert_eq!((first, second), (&gone, &beyond));
+        assert_eq!(gap.code, Some("OFFSET_GAP"));
+        assert!(gap.message.contains(&format!("offsets 10 to 49 of lane {gone}")), "{gap}");
+        assert_eq!(recreated.code, Some("TOPIC_RECREATED"));
+        state.values.insert(0, vec![0; 50]);
+        state.rewind(&gone, 50)
+    });
+    source.rewind(vec![placed]);
+    let rest = stored.stored[&0].len();
+    desk.wait("the lane to go on", |state| state.values[&0].len() == rest);
+    source.stop();
+    desk.end(threads);
+}
+
+#[test]
+fn headers_nulls_and_times_are_kept_and_batches_stay_small() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 1);
+    let writer = producer(&kafka, &[]);
+    let big = vec![7; 5_000];
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "a", value: Some("1") })
+        .insert(Header { key: "b", value: None::<&str> });
+    let record = || BaseRecord::<[u8], [u8]>::to(&topic).partition(0);
+    writer.send(record().payload(b"plain").timestamp(1_700_000_000_123)).unwrap();
+    writer.send(record().key(b"k").payload(b"").headers(headers)).unwrap();
+    writer.send(record().key(b"")).unwrap();
+    writer.send(record().payload(&big)).unwrap();
+    writer.send(record().payload(&big)).unwrap();
+    writer.flush(Duration::from_secs(10)).unwrap();
+
+    let batches = read_all(&kafka, &topic, 5, 6_000);
+    let offsets: Vec<_> = batches.iter().flat_map(|batch| batch.offsets.clone()).collect();
+    assert_eq!(offsets, [0, 1, 2, 3, 4]);
+    assert!(batches.iter().all(|batch| batch.values.data().len() <= 6_000));
+    let find = |offset: i64| {
+        let batch = batches.iter().find(|batch| batch.offsets.contains(&offset)).unwrap();
+        let index = batch.offsets.iter().position(|&other| other == offset).unwrap();
+        (batch, index)
+    };
+    let (batch, index) = find(0);
+    assert_eq!((batch.keys.get(index), batch.values.get(index)), (None, Some(&b"plain"[..])));
+    assert_eq!(batch.timestamps[index], 1_700_000_000_123);
+    assert_eq!(batch.headers.ends.get(index).copied().unwrap_or(0), 0);
+    let (batch, index) = find(1);
+    assert_eq!((batch.keys.get(index), batch.values.get(index)), (Some(&b"k"[..]), Some(&b""[..])));
+    assert_eq!(batch.headers.ends[index], 2);
+    assert_eq!(
+        (batch.headers.names.get(0), batch.headers.values.get(0)),
+        (Some(&b"a"[..]), Some(&b"1"[..]))
+    );
+    assert_eq!((batch.headers.names.get(1), batch.headers.values.get(1)), (Some(&b"b"[..]), None));
+    let (batch, index) = find(2);
+    assert_eq!((batch.keys.get(index), batch.values.get(index)), (Some(&b""[..]), None));
+    assert_eq!(batch.headers.ends.len(), batch.len());
+}
+
+#[test]
+fn every_compression_is_read_and_transactions_leave_holes() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 1);
+    let record = || BaseRecord::<[u8], [u8]>::to(&topic).partition(0);
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let writer = producer(&kafka, &[("compression.type", codec), ("linger.ms", "100")]);
+        for _ in 0..100 {
+            writer.send(record().payload(codec.repeat(100).as_bytes())).unwrap();
+        }
+        writer.flush(Duration::from_secs(10)).unwrap();
+    }
+    let writer = producer(&kafka, &[("transactional.id", topic.as_str())]);
+    writer.init_transactions(Duration::from_secs(20)).unwrap();
+    for abort in [true, false] {
+        writer.begin_transaction().unwrap();
+        for _ in 0..3 {
+            writer.send(record().payload(if abort { b"aborted" } else { b"written" })).unwrap();
+        }
+        writer.flush(Duration::from_secs(10)).unwrap();
+        if abort {
+            writer.abort_transaction(Duration::from_secs(10)).unwrap();
+        } else {
+            writer.commit_transaction(Duration::from_secs(10)).unwrap();
+        }
+    }
+
+    let batches = read_all(&kafka, &topic, 503, 1 << 20);
+    let mut records = batches.iter().flat_map(|batch| {
+        batch
+            .offsets
+            .iter()
+            .enumerate()
+            .map(|(index, &offset)| (offset, batch.values.get(index).unwrap()))
+    });
+    for (number, (offset, value)) in (0..).zip(records.by_ref().take(500)) {
+        assert_eq!(offset, number);
+        let codec =
+            ["none", "gzip", "snappy", "lz4", "zstd"][usize::try_from(number / 100).unwrap()];
+        assert_eq!(value, codec.repeat(100).as_bytes());
+    }
+    // 500 to 502 were aborted, 503 is the marker of that.
+    let rest: Vec<_> = records.collect();
+    assert_eq!(rest, [(504, &b"written"[..]), (505, b"written"), (506, b"written")]);
+}
+
+#[test]
+fn the_groups_offsets_are_written_for_others_to_see() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 2);
+    fill(&kafka, &topic, 100);
+    let desk = Desk::new(1);
+    let (reader, threads) = desk.join(&kafka, &topic, 1_000);
+    desk.wait("all records", |state| state.records() == 100);
+    reader
+        .commit_offsets(
+            &[(Lane::new(topic.as_str(), 0), 7), (Lane::new(topic.as_str(), 1), 9)],
+            "seq 42",
+        )
+        .unwrap();
+    // What was committed is sent before the group is left.
+    reader.stop();
+    desk.end(threads);
+
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", kafka.brokers.join(","))
+        .set("group.id", source(&topic).group_id);
+    let other: BaseConsumer = config.create().unwrap();
+    let mut lanes = TopicPartitionList::new();
+    lanes.add_partition_range(&topic, 0, 1);
+    let committed = other.committed_offsets(lanes, Duration::from_secs(10)).unwrap();
+    let committed: Vec<_> = committed
+        .elements()
+        .iter()
+        .map(|lane| (lane.partition(), lane.offset(), lane.metadata().to_owned()))
+        .collect();
+    assert_eq!(
+        committed,
+        [(0, Offset::Offset(7), "seq 42".into()), (1, Offset::Offset(9), "seq 42".into())]
+    );
+}
+
+#[test]
+fn offsets_are_found_by_time() {
+    let kafka = cluster();
+    let topic = topic(&kafka, 1);
+    let writer = producer(&kafka, &[]);
+    for time in [1_000, 2_000, 3_000] {
+        writer
+            .send(
+                BaseRecord::<[u8], [u8]>::to(&topic)
+                    .partition(0)
+                    .payload(b"12345678")
+                    .timestamp(1_700_000_000_000 + time),
+            )
+            .unwrap();
+    }
+    writer.flush(Duration::from_secs(10)).unwrap();
+    let desk = Desk::new(1);
+    let (source, _queues) = desk.join_idle(&kafka, &topic);
+    let lane = Lane::new(topic.as_str(), 0);
+    let at = |time: i64| {
+        source.offsets().at(std::slice::from_ref(&lane), 1_700_000_000_000 + time).unwrap()[0].1
+    };
+    assert_eq!([at(0), at(2_000), at(2_001), at(9_000)], [0, 1, 2, 3]);
+    source.stop();
+}
+
+#[test]
+fn a_topic_that_is_missing_and_a_broker_that_is_down_are_told_apart() {
+    let mut kafka = cluster();
+    let missing = format!("missing-{:016x}", rand::random::<u64>());
+    assert_eq!(partitions(&kafka, &missing).unwrap(), None);
+    let desk = Desk::new(1);
+    let (reader, queues) = desk.join_idle(&kafka, &missing);
+    desk.wait("the fault", |state| !state.failed.is_empty());
+    desk.update(|state| {
+        let (lane, fault) = &state.failed[0];
+        assert_eq!((lane, fault.blame, fault.retry), (&None, Blame::Config, true));
+        assert!(fault.message.contains(&missing), "{fault}");
+    });
+    reader.stop();
+    drop(queues);
+
+    kafka.brokers = vec!["127.0.0.1:1".into()];
+    let desk = Desk::new(1);
+    let (reader, _queues) = desk.join_idle(&kafka, &missing);
+    let fault = partitions(&kafka, &missing).unwrap_err();
+    assert_eq!((fault.blame, fault.retry), (Blame::Outside, true));
+    desk.update(|state| assert!(state.failed.is_empty(), "{:?}", state.failed));
+    let leaving = Instant::now();
+    reader.stop();
+    assert!(leaving.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn the_broker_inside_the_process_serves_a_whole_run() {
+    let mock = Mock::start("clicks", 4).unwrap();
+    let kafka = Kafka { brokers: mock.brokers(), ..mock_settings() };
+    assert_eq!(partitions(&kafka, "clicks").unwrap(), Some(4));
+    let stored = fill(&kafka, "clicks", 20_000);
+    let desk = Desk::new(2);
+    let (source, threads) = desk.join(&kafka, "clicks", 1_000);
+    desk.wait("all records", |state| state.records() == 20_000);
+    source.stop();
+    desk.end(threads);
+    desk.update(|state| assert_eq!(state.values, stored.values()));
+}
+
+fn mock_settings() -> Kafka {
+    Kafka {
+        brokers: Vec::new(),
+        security: crate::config::Security::Plaintext,
+        ca_file: None,
+        options: [].into(),
+    }
+}
