@@ -1,7 +1,9 @@
 //! Tidemill reads Kafka, runs transforms as sandboxed WebAssembly components, and writes exactly-once partitioned Parquet.
 
+pub mod api;
 pub mod commit;
 pub mod config;
 pub mod fault;
 pub mod record;
 pub mod schema;
+pub mod telemetry;
