@@ -1,9 +1,11 @@
 //! Tidemill reads Kafka, runs transforms as sandboxed WebAssembly components, and writes exactly-once partitioned Parquet.
 
 pub mod api;
+pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod fault;
+pub mod pipeline;
 pub mod record;
 pub mod schema;
 pub mod telemetry;

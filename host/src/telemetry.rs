@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::fault::Fault;
 
@@ -24,7 +26,8 @@ pub enum LogFormat {
 /// When `filter` is not a filter such as `info` or `warn,tidemill::kafka=debug`.
 pub fn log(filter: &str, format: LogFormat) -> Result<(), Fault> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
-        let help = "write a level, such as info, or levels by module, such as warn,tidemill::kafka=debug";
+        let help =
+            "write a level, such as info, or levels by module, such as warn,tidemill::kafka=debug";
         Fault::config(format!("`{filter}` is not a log filter")).caused_by(error).help(help)
     })?;
     let terminal = std::io::stderr().is_terminal();
@@ -106,7 +109,8 @@ metrics! {
 }
 
 /// Upper bounds of the histograms' buckets, in seconds: from a fast decode to a slow upload.
-const BUCKETS: &[f64] = &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
+const BUCKETS: &[f64] =
+    &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
 
 /// The metrics of this process.
 #[derive(Clone, Debug)]
@@ -119,9 +123,11 @@ impl Metrics {
     /// When something collects already.
     pub fn install() -> Result<Self, Fault> {
         let builder = PrometheusBuilder::new().set_buckets(BUCKETS);
-        let builder = builder.map_err(|error| Fault::bug("the buckets were refused").caused_by(error))?;
+        let builder =
+            builder.map_err(|error| Fault::bug("the buckets were refused").caused_by(error))?;
         let handle = builder.install_recorder();
-        let handle = handle.map_err(|error| Fault::bug("cannot collect metrics twice").caused_by(error))?;
+        let handle =
+            handle.map_err(|error| Fault::bug("cannot collect metrics twice").caused_by(error))?;
         for metric in METRICS {
             match metric.kind {
                 Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
@@ -147,8 +153,18 @@ mod tests {
     fn names_keep_the_rules() {
         for metric in METRICS {
             assert!(metric.name.starts_with("tidemill_"), "{}", metric.name);
-            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
-            assert_eq!(METRICS.iter().filter(|other| other.name == metric.name).count(), 1, "{}", metric.name);
+            assert_eq!(
+                metric.name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                METRICS.iter().filter(|other| other.name == metric.name).count(),
+                1,
+                "{}",
+                metric.name
+            );
         }
     }
 

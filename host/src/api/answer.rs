@@ -26,7 +26,8 @@ pub(super) async fn readyz(State(shown): State<Shown>) -> Response {
 
 /// All metrics, in Prometheus' text format.
 pub(super) async fn metrics(State(shown): State<Shown>) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.metrics.render()).into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shown.metrics.render())
+        .into_response()
 }
 
 /// Which Tidemill this is.
@@ -42,5 +43,6 @@ pub(super) async fn nothing(uri: Uri) -> Response {
         "detail": format!("there is nothing at {}", uri.path()),
         "suggestion": "try /livez, /readyz, /metrics or /version",
     });
-    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "application/problem+json")], body.to_string())
+        .into_response()
 }

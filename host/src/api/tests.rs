@@ -21,7 +21,8 @@ async fn probes_answer_as_the_host_does() {
     let metrics = Metrics::install().unwrap();
     metrics::counter!(crate::telemetry::FENCED, "pipeline" => "clicks").increment(3);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(server.run(Shown { health, metrics }, async { ended.await.unwrap() }));
+    let running =
+        tokio::spawn(server.run(Shown { health, metrics }, async { ended.await.unwrap() }));
 
     assert_eq!(get(address, "/livez").await.0, "HTTP/1.1 200 OK");
     let (status, body) = get(address, "/readyz").await;
@@ -33,12 +34,22 @@ async fn probes_answer_as_the_host_does() {
         state,
         reason: reason.map(str::to_owned),
     };
-    sender.send(Health { phase: Phase::Running, pipelines: vec![pipeline("RUNNING", None)] }).unwrap();
+    sender
+        .send(Health { phase: Phase::Running, pipelines: vec![pipeline("RUNNING", None)] })
+        .unwrap();
     assert_eq!(get(address, "/readyz").await.0, "HTTP/1.1 200 OK");
-    sender.send(Health { phase: Phase::Running, pipelines: vec![pipeline("FAILED", Some("the log forked"))] }).unwrap();
+    sender
+        .send(Health {
+            phase: Phase::Running,
+            pipelines: vec![pipeline("FAILED", Some("the log forked"))],
+        })
+        .unwrap();
     let (status, body) = get(address, "/readyz").await;
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
-    assert!(body.contains(r#"{"name":"clicks","reason":"the log forked","state":"FAILED"}"#), "{body}");
+    assert!(
+        body.contains(r#"{"name":"clicks","reason":"the log forked","state":"FAILED"}"#),
+        "{body}"
+    );
 
     let (_, metrics) = get(address, "/metrics").await;
     assert!(metrics.contains(r#"tidemill_fenced_total{pipeline="clicks"} 3"#), "{metrics}");
