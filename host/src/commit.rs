@@ -8,3 +8,4 @@ mod model;
 pub mod mutant;
 pub mod names;
 pub mod protocol;
+pub mod verify;

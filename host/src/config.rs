@@ -1,8 +1,31 @@
 //! What a person configures: host settings (`tidemill.toml`) and pipeline files, validated.
 
+mod check;
+mod de;
+mod expression;
+mod host;
+mod later;
+mod pipeline;
+mod problem;
+mod raw;
+mod schema;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use url::Url;
+
+pub use self::{
+    host::{DEFAULTS, File, host},
+    pipeline::{PipelineFile, pipelines},
+    problem::{Problem, Problems},
+    schema::{host_schema, pipeline_schema},
+    settings::{Given, SETTINGS, Setting},
+};
 
 /// The settings of a host.
 #[derive(Clone, Debug)]

@@ -1,0 +1,111 @@
+//! The commands: thin, they read their flags and call what does the work.
+
+#![expect(clippy::print_stderr, reason = "a command tells its user what went wrong")]
+
+mod flags;
+mod run;
+mod schema;
+mod validate;
+
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    fault::{Blame, Fault},
+    telemetry::{self, LogFormat},
+};
+
+/// Kafka to exactly-once Parquet through sandboxed WebAssembly transforms.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// Which events are logged: a level, or levels by module
+    #[arg(long, global = true, env = "TIDEMILL_LOG", value_name = "FILTER", help_heading = "Logs")]
+    log: Option<String>,
+    /// How log lines look
+    #[arg(
+        long,
+        global = true,
+        env = "TIDEMILL_LOG_FORMAT",
+        default_value = "auto",
+        help_heading = "Logs"
+    )]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Validate(validate::Validate),
+    Schema(schema::Schema),
+}
+
+impl Cli {
+    /// Does what the command says.
+    pub fn execute(self) -> ExitCode {
+        let done = self.start();
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => {
+                report(&fault);
+                exit_code(&fault)
+            }
+        }
+    }
+
+    fn start(self) -> Result<(), Fault> {
+        telemetry::log(self.log.as_deref().unwrap_or("info"), self.log_format)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("tidemill-io")
+            .enable_all()
+            .build();
+        let runtime =
+            runtime.map_err(|error| Fault::outside("cannot start threads").caused_by(error))?;
+        runtime.block_on(async {
+            match self.command {
+                Command::Run(run) => run.run().await,
+                Command::Validate(validate) => validate.run().await,
+                Command::Schema(schema) => schema.run(),
+            }
+        })
+    }
+}
+
+/// 1 internal, 2 the user's input, 3 the surroundings.
+fn exit_code(fault: &Fault) -> ExitCode {
+    ExitCode::from(match fault.blame {
+        Blame::Bug => 1,
+        Blame::Config | Blame::Record | Blame::Transform => 2,
+        Blame::Outside => 3,
+    })
+}
+
+/// Tells the user what failed and what to do next.
+fn report(fault: &Fault) {
+    let coloured = io::stderr().is_terminal() && telemetry::colours();
+    let (red, bold, plain) =
+        if coloured { ("\x1b[1;31m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+    eprintln!("{red}error{plain}: {fault}");
+    if let Some(help) = &fault.help {
+        eprintln!("  {bold}help{plain}: {help}");
+    }
+    if fault.blame == Blame::Bug {
+        eprintln!("  {bold}help{plain}: this is a fault of tidemill itself: please report it");
+    }
+}
+
+/// Writes a line to standard output. A reader that went away (`| head`) is the end, not a fault.
+fn print(line: impl Display) -> Result<(), Fault> {
+    match writeln!(io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => Err(Fault::outside("cannot write to standard output").caused_by(error)),
+        Ok(()) => Ok(()),
+    }
+}

@@ -1,0 +1,197 @@
+//! Host settings as flags and variables, and the reading of configuration files.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
+
+use crate::{
+    config::{self, Given, Host, Pipeline, PipelineFile, SETTINGS, Setting},
+    fault::Fault,
+};
+
+/// The configuration file that is read when none is named and it exists.
+const FILE: &str = "tidemill.toml";
+
+/// All host settings.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HostFlags {
+    config: Option<PathBuf>,
+    /// Variables, then flags: a later one wins.
+    given: Vec<Given>,
+}
+
+/// The settings of the cluster alone, for commands that only speak to Kafka.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KafkaFlags(pub(super) HostFlags);
+
+impl HostFlags {
+    /// The host's settings.
+    pub(super) fn host(&self) -> Result<Host, Fault> {
+        let here = std::env::current_dir()
+            .map_err(|error| Fault::outside("cannot tell the current folder").caused_by(error))?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let default = Path::new(FILE);
+        let path = self.config.as_deref().or_else(|| default.exists().then_some(default));
+        let Some(path) = path else { return Ok(config::host(None, &self.given, &here, cores)?) };
+        let text = read(path, "pass the file with --config FILE")?;
+        let folder = here.join(path.parent().unwrap_or(Path::new("")));
+        let name = path.display().to_string();
+        let file = config::File { name: &name, text: &text, folder: &folder };
+        Ok(config::host(Some(file), &self.given, &here, cores)?)
+    }
+
+    /// The host's settings and its pipelines; at least one.
+    pub(super) fn load(&self) -> Result<(Host, Vec<Pipeline>), Fault> {
+        let host = self.host()?;
+        let pipelines =
+            config::pipelines(&pipeline_files(&host.pipelines)?, &host.pipelines, &host)?;
+        if pipelines.is_empty() {
+            let help =
+                "write a pipeline file there (name.yaml), or name another folder with --pipelines";
+            return Err(Fault::config(format!(
+                "no pipeline file is in {}",
+                shown(&host.pipelines)
+            ))
+            .help(help));
+        }
+        Ok((host, pipelines))
+    }
+}
+
+/// The files of a folder that hold pipelines, in the order of their names.
+fn pipeline_files(folder: &Path) -> Result<Vec<PipelineFile>, Fault> {
+    let fault = |error: io::Error| {
+        let help = "create the folder with a pipeline file in it, or name another with --pipelines";
+        outside_or_user(&error, format!("cannot read the pipelines folder {}", shown(folder)))
+            .caused_by(error)
+            .help(help)
+    };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fault)? {
+        let path = entry.map_err(fault)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        if !hidden
+            && path.is_file()
+            && kind.is_some_and(|kind| ["yaml", "yml", "json"].contains(&kind))
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let file = |path: &PathBuf| {
+        let text = read(path, "make the file readable, or move it elsewhere")?;
+        Ok(PipelineFile { name: shown(path), text })
+    };
+    paths.iter().map(file).collect()
+}
+
+fn read(path: &Path, help: &str) -> Result<String, Fault> {
+    fs::read_to_string(path).map_err(|error| {
+        outside_or_user(&error, format!("cannot read {}", shown(path))).caused_by(error).help(help)
+    })
+}
+
+/// What is missing or malformed is the user's fault; anything else the disk's.
+fn outside_or_user(error: &io::Error, message: String) -> Fault {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::InvalidData | io::ErrorKind::NotADirectory => {
+            Fault::config(message)
+        }
+        _ => Fault::outside(message).permanent(),
+    }
+}
+
+/// A path as the user would write it from here.
+pub(super) fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+impl Args for HostFlags {
+    fn augment_args(command: Command) -> Command {
+        augment(command, |_| true)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for HostFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(from_matches(matches, |_| true))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for KafkaFlags {
+    fn augment_args(command: Command) -> Command {
+        augment(command, of_kafka)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for KafkaFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self(from_matches(matches, of_kafka)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn of_kafka(setting: &Setting) -> bool {
+    setting.key.starts_with("kafka.")
+}
+
+fn augment(command: Command, wanted: fn(&Setting) -> bool) -> Command {
+    let file = Arg::new("config")
+        .long("config")
+        .env("TIDEMILL_CONFIG")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("Settings of the host [default: tidemill.toml, if it exists]");
+    let settings = SETTINGS.iter().filter(|setting| wanted(setting)).map(|setting| {
+        Arg::new(setting.flag)
+            .long(setting.flag)
+            .env(setting.variable)
+            .value_name(setting.value)
+            .help(setting.help)
+            .help_heading("Settings (flag > variable > file > default)")
+            .action(ArgAction::Append)
+            .hide_env_values(true)
+    });
+    command.arg(file).args(settings)
+}
+
+fn from_matches(matches: &ArgMatches, wanted: fn(&Setting) -> bool) -> HostFlags {
+    let mut given = Vec::new();
+    for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
+        let is_flag = matches.value_source(setting.flag) == Some(ValueSource::CommandLine);
+        let origin =
+            if is_flag { format!("--{}", setting.flag) } else { setting.variable.to_owned() };
+        let texts = matches.get_many::<String>(setting.flag).into_iter().flatten();
+        // An empty variable is as good as none: that is how a shell or a container file leaves one out.
+        let texts = texts.filter(|text| is_flag || !text.is_empty());
+        given.extend(texts.map(|text| Given {
+            key: setting.key,
+            origin: origin.clone(),
+            text: text.clone(),
+        }));
+    }
+    HostFlags { config: matches.get_one("config").cloned(), given }
+}

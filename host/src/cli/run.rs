@@ -1,0 +1,124 @@
+//! `tidemill run`: starts the pipelines, and drains them when it is told to end.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use super::flags::HostFlags;
+use crate::{
+    api::{Health, Phase, PipelineHealth, Server, Shown},
+    config::{Host, Pipeline},
+    fault::Fault,
+    pipeline::Runtime,
+    telemetry::Metrics,
+};
+
+/// How often `/readyz` learns how the pipelines are doing.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Runs the pipelines until SIGTERM or SIGINT, then flushes, commits and ends. A second signal ends at once.
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    flags: HostFlags,
+    /// How long a drain may take before the host ends without it
+    #[arg(long, env = "TIDEMILL_DRAIN_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
+    drain_timeout: Duration,
+}
+
+impl Run {
+    pub(super) async fn run(self) -> Result<(), Fault> {
+        let (host, pipelines) = self.flags.load()?;
+        let running = Running::start(host, pipelines).await?;
+        tracing::info!(address = %running.address, "running; SIGTERM or Ctrl-C drains and ends");
+        running.until(end_signal()?).await;
+        running.drain(self.drain_timeout).await
+    }
+}
+
+/// A host at work: its pipelines and its HTTP server.
+pub(super) struct Running {
+    pub(super) runtime: Runtime,
+    pub(super) address: SocketAddr,
+    health: watch::Sender<Health>,
+    server: JoinHandle<()>,
+    stop_server: oneshot::Sender<()>,
+}
+
+impl Running {
+    /// Answers probes, then starts the pipelines.
+    pub(super) async fn start(host: Host, pipelines: Vec<Pipeline>) -> Result<Self, Fault> {
+        let metrics = Metrics::install()?;
+        let server = Server::bind(host.listen).await?;
+        let address = server.address();
+        let (health, shown) = watch::channel(Health::default());
+        let (stop_server, stopped) = oneshot::channel::<()>();
+        let stopped = async move {
+            // A sender that is gone says the same as one that sent.
+            drop(stopped.await);
+        };
+        let server = tokio::spawn(server.run(Shown { health: shown, metrics }, stopped));
+        let runtime = Runtime::start(host, pipelines).await?;
+        let running = Self { runtime, address, health, server, stop_server };
+        running.look();
+        Ok(running)
+    }
+
+    /// Keeps `/readyz` up to date until `end`.
+    async fn until(&self, end: impl Future<Output = ()>) {
+        tokio::pin!(end);
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                _ = ticks.tick() => self.look(),
+            }
+        }
+    }
+
+    /// Tells `/readyz` how the pipelines are doing.
+    pub(super) fn look(&self) {
+        let pipelines = self.runtime.status().into_iter().map(|pipeline| PipelineHealth {
+            name: pipeline.name,
+            state: pipeline.state,
+            reason: pipeline.reason,
+        });
+        self.health.send_replace(Health { phase: Phase::Running, pipelines: pipelines.collect() });
+    }
+
+    /// Flushes, commits, leaves the group, and ends the server.
+    pub(super) async fn drain(self, timeout: Duration) -> Result<(), Fault> {
+        tracing::info!("draining; a second signal ends at once");
+        self.health.send_modify(|health| health.phase = Phase::Draining);
+        let drained = self.runtime.drain(timeout).await;
+        if self.stop_server.send(()).is_ok() {
+            // A client that keeps its connection open does not keep the host from ending.
+            drop(tokio::time::timeout(Duration::from_secs(1), self.server).await);
+        }
+        drained
+    }
+}
+
+/// Ends with the first SIGTERM or SIGINT; the second ends the process at once, which the commit protocol makes safe.
+pub(super) fn end_signal() -> Result<impl Future<Output = ()>, Fault> {
+    let fault = |error| Fault::outside("cannot listen for signals").caused_by(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    let mut next = async move || {
+        tokio::select! {
+            _ = terminate.recv() => 128 + 15,
+            _ = interrupt.recv() => 128 + 2,
+        }
+    };
+    let (first, seen) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        next().await;
+        drop(first);
+        std::process::exit(next().await);
+    });
+    Ok(async move { drop(seen.await) })
+}

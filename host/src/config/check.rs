@@ -1,0 +1,235 @@
+//! Checks of values that hosts and pipelines share.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use url::Url;
+
+use super::{Kafka, Security, Store, later, problem::Problem, raw, tree::Node};
+
+/// Collects what is wrong with a tree.
+pub(super) struct Check<'a> {
+    root: &'a Node,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(root: &'a Node) -> Self {
+        Self { root, problems: Vec::new() }
+    }
+
+    /// Notes a problem with the value at a path.
+    pub(super) fn refuse(
+        &mut self,
+        path: &[&str],
+        text: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let problem = Problem::new(self.root.locate(path), path.join("."), text).help(help);
+        self.problems.push(problem);
+    }
+
+    /// The value, or a stand-in after its refusal was noted.
+    pub(super) fn or<T>(
+        &mut self,
+        path: &[&str],
+        value: Result<T, (String, String)>,
+        stand_in: T,
+    ) -> T {
+        value.unwrap_or_else(|(text, help)| {
+            self.refuse(path, text, help);
+            stand_in
+        })
+    }
+
+    /// Refuses a number outside of a range.
+    pub(super) fn range<T: PartialOrd + Copy>(
+        &mut self,
+        path: &[&str],
+        value: T,
+        range: RangeInclusive<T>,
+        show: impl Fn(T) -> String,
+    ) -> T {
+        if !range.contains(&value) {
+            let (low, high) = (show(*range.start()), show(*range.end()));
+            let size = if value < *range.start() { "small" } else { "large" };
+            self.refuse(
+                path,
+                format!("{} is too {size}", show(value)),
+                format!("write a value from {low} to {high}"),
+            );
+        }
+        value
+    }
+
+    pub(super) fn size(&mut self, path: &[&str], bytes: u64, range: RangeInclusive<u64>) -> u64 {
+        self.range(path, bytes, range, |bytes| bytesize::ByteSize(bytes).to_string())
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        path: &[&str],
+        value: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        self.range(path, value, range, |duration| humantime::format_duration(duration).to_string())
+    }
+
+    /// A path, from the folder of where it was written.
+    pub(super) fn path(&mut self, path: &[&str], text: &str) -> PathBuf {
+        if text.is_empty() {
+            self.refuse(path, "the path is empty", "write a path");
+        }
+        self.root.locate(path).source.base.join(text)
+    }
+
+    /// A store, whose settings stand under `store`.
+    pub(super) fn store(&mut self, raw: &raw::Store) -> Store {
+        let written = &self.root.locate(&["store", "url"]).source;
+        let url = store_url(&raw.url, &written.base);
+        let is_s3 = url.as_ref().map_or(true, |url| url.scheme() == "s3");
+        // A flag that names a folder sets the endpoint of the file aside.
+        let together = Arc::ptr_eq(written, &self.root.locate(&["store", "endpoint"]).source);
+        let mut endpoint = None;
+        match raw.endpoint.as_ref().map(|text| (text, Url::parse(text))) {
+            Some(_) if !is_s3 && together => {
+                let text =
+                    format!("an endpoint is only for s3:// stores, and the store is `{}`", raw.url);
+                self.refuse(&["store", "endpoint"], text, "remove it, or write an s3:// url");
+            }
+            Some((_, Ok(url))) if ["http", "https"].contains(&url.scheme()) && url.has_host() => {
+                endpoint = Some(url).filter(|_| is_s3);
+            }
+            Some((text, _)) => {
+                let help = "write http://host:port or https://host:port";
+                self.refuse(&["store", "endpoint"], format!("`{text}` is not an endpoint"), help);
+            }
+            None => {}
+        }
+        let nowhere = Url::parse("memory://").expect("it is a URL");
+        let url = self.or(&["store", "url"], url, nowhere);
+        Store { url, endpoint, path_style: raw.path_style, region: raw.region.clone() }
+    }
+
+    /// A cluster, whose settings stand under `kafka`.
+    pub(super) fn kafka(&mut self, raw: &raw::Kafka) -> Kafka {
+        if raw.brokers.is_empty() {
+            self.refuse(&["kafka", "brokers"], "no broker is named", "write [\"host:9092\"]");
+        }
+        for (index, broker) in raw.brokers.iter().enumerate() {
+            let port = broker
+                .rsplit_once(':')
+                .filter(|(host, _)| is_host(host))
+                .and_then(|(_, port)| port.parse().ok());
+            if port.is_none_or(|port: u16| port == 0) {
+                let host = broker.split_once("://").map_or(broker.as_str(), |(_, host)| host);
+                let help = if host.contains(':') {
+                    format!("write `{host}`")
+                } else {
+                    format!("write `{host}:9092`")
+                };
+                let help = if is_host(host.split(':').next().unwrap_or("")) {
+                    help
+                } else {
+                    "write host:port".into()
+                };
+                self.refuse(
+                    &["kafka", "brokers", &index.to_string()],
+                    format!("`{broker}` is not host:port"),
+                    help,
+                );
+            }
+        }
+        let security = match raw.security {
+            raw::Security::Plaintext => Security::Plaintext,
+            raw::Security::Tls => Security::Tls,
+        };
+        let ca_file = raw.ca_file.as_ref().map(|text| self.path(&["kafka", "ca_file"], text));
+        if ca_file.is_some() && security == Security::Plaintext {
+            let text = "authorities are for tls, and the security is plaintext";
+            self.refuse(&["kafka", "ca_file"], text, "write `security = \"tls\"`, or remove it");
+        }
+        let options: BTreeMap<_, _> =
+            raw.options.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
+        for key in options.keys() {
+            if let Some((_, setting)) = OWN_OPTIONS.iter().find(|(option, _)| option == key) {
+                self.refuse(
+                    &["kafka", "options", key],
+                    format!("`{key}` is set by Tidemill"),
+                    *setting,
+                );
+            }
+        }
+        Kafka { brokers: raw.brokers.clone(), security, ca_file, options }
+    }
+}
+
+/// Options of librdkafka that are spelled otherwise here.
+const OWN_OPTIONS: &[(&str, &str)] = &[
+    ("bootstrap.servers", "write `brokers` of the section `kafka`"),
+    ("metadata.broker.list", "write `brokers` of the section `kafka`"),
+    ("security.protocol", "write `security` of the section `kafka`"),
+    ("ssl.ca.location", "write `ca_file` of the section `kafka`"),
+    ("group.id", "write `group_id` in the pipeline's source"),
+];
+
+fn is_host(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
+    !text.is_empty() && text.bytes().all(legal) && (!text.contains(':') || text.starts_with('['))
+}
+
+fn store_url(text: &str, base: &Path) -> Result<Url, (String, String)> {
+    let refusal = |what: &dyn Display, help: &str| Err((what.to_string(), help.to_owned()));
+    const FORMS: &str = "write a folder, file:///folder, s3://bucket/prefix or memory://";
+    if text.trim().is_empty() {
+        return refusal(&"the store is empty", FORMS);
+    }
+    if !text.contains("://") && !text.starts_with("file:") && !text.starts_with("memory:") {
+        let folder = base.join(text);
+        let wrong = |()| (format!("`{text}` is not an absolute folder"), FORMS.to_owned());
+        return Url::from_directory_path(clean(&folder)).map_err(wrong);
+    }
+    let Ok(url) = Url::parse(text) else {
+        return refusal(&format_args!("`{text}` is not a URL"), FORMS);
+    };
+    let scheme = url.scheme();
+    if later::STORES.contains(&scheme) {
+        return refusal(&format_args!("{scheme}:// stores are not supported yet"), FORMS);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        let help = "credentials come from the usual AWS chain: variables, profiles, roles";
+        return refusal(&"a store's URL must not hold credentials", help);
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return refusal(&"a store's URL ends after its path", "remove what follows `?` or `#`");
+    }
+    match scheme {
+        "file" if url.has_host() => {
+            let help =
+                format!("write file:///{}{}", url.host_str().unwrap_or_default(), url.path());
+            refusal(&format_args!("`{text}` names a host: a folder has three slashes"), &help)
+        }
+        "s3" if !url.has_host() => {
+            refusal(&format_args!("`{text}` names no bucket"), "write s3://bucket/prefix")
+        }
+        "file" | "s3" | "memory" => Ok(url),
+        _ => {
+            let help = super::de::nearest(scheme, ["file", "s3", "memory"]);
+            let help =
+                help.map_or_else(|| FORMS.to_owned(), |meant| format!("did you mean {meant}://?"));
+            refusal(&format_args!("there is no store `{scheme}://`"), &help)
+        }
+    }
+}
+
+/// A path without `.` and, where that is sure, without `..`.
+fn clean(path: &Path) -> PathBuf {
+    use std::path::Component;
+    path.components().filter(|component| *component != Component::CurDir).collect()
+}

@@ -1,0 +1,115 @@
+//! What this version refuses by name: keys and values of features that come later, and `${ENV}`.
+
+use super::{
+    problem::Problem,
+    tree::{Mark, Node, Value},
+};
+
+/// A key (`*` stands for any name or place in a list), the values that are refused (all, if none is named), and what to do.
+type Later = (&'static str, &'static [&'static str], &'static str);
+
+/// Of a host's settings.
+pub(super) const HOST: &[Later] = &[
+    ("kafka.sasl", &[], "remove it: connections are plaintext or tls in this version"),
+    ("kafka.security", &["sasl_tls", "sasl_plaintext"], "write plaintext or tls"),
+    ("http.token", &[], "remove it: the server only answers probes in this version"),
+    ("http.tokens", &[], "remove it: the server only answers probes in this version"),
+    ("http.tls", &[], "remove it: put a proxy before the server"),
+];
+
+/// Of a pipeline.
+pub(super) const PIPELINE: &[Later] = &[
+    ("source.kafka.topics_regex", &[], "list the topics by name under `topics`"),
+    ("source.kafka.format", &["avro", "protobuf"], "write raw or json"),
+    ("source.kafka.registry", &[], "remove it: raw and json need no schema registry"),
+    ("source.kafka.schema", &[], "remove it: raw and json need no schema"),
+    ("transforms.*.grants", &[], "remove it: a transform has no access to the network or to files"),
+    ("transforms.*.http", &[], "remove it: a transform has no access to the network or to files"),
+    ("transforms.1", &[], "keep one transform; a chain comes later"),
+    ("outputs.*.kafka", &[], "write `parquet: {}`"),
+    ("outputs.*.iceberg", &[], "write `parquet: {}`"),
+    ("dead_letters.kafka", &[], "write `parquet: {}`"),
+    ("kafka.sasl", &[], "remove it: connections are plaintext or tls in this version"),
+    ("kafka.security", &["sasl_tls", "sasl_plaintext"], "write plaintext or tls"),
+];
+
+/// Stores of later versions, by the scheme of their URLs.
+pub(super) const STORES: &[&str] = &["gs", "az", "abfs", "abfss"];
+
+/// All that is refused by name in a tree.
+pub(super) fn refused(root: &Node, later: &[Later]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    walk(root, &root.at, &mut Vec::new(), &mut |path, key_at, node| {
+        let key = path.join(".");
+        for (pattern, values, help) in later {
+            let text = match &node.value {
+                Value::Text(text) => text.as_str(),
+                _ => "",
+            };
+            if !matches(pattern, path) {
+                continue;
+            }
+            if values.is_empty() {
+                let name = if path.last().is_some_and(|last| last.parse::<usize>().is_ok()) {
+                    "a second entry"
+                } else {
+                    &key
+                };
+                let text = format!("{} is not supported yet", quoted(name));
+                problems.push(Problem::new(key_at.clone(), key.clone(), text).help(*help));
+            } else if values.contains(&text) {
+                let text = format!("`{text}` is not supported yet");
+                problems.push(Problem::new(node.at.clone(), key.clone(), text).help(*help));
+            }
+        }
+        if let Value::Text(text) = &node.value
+            && text.contains("${")
+            && !matches("transforms.*.config", path.get(..3).unwrap_or_default())
+        {
+            let text = "`${…}` is not replaced here: only secrets take variables, and this version has none";
+            let help = "write the value itself; host settings can be given as TIDEMILL_… variables";
+            problems.push(Problem::new(node.at.clone(), key, text).help(help));
+        }
+    });
+    problems
+}
+
+fn quoted(name: &str) -> String {
+    if name.contains(' ') {
+        name.to_owned()
+    } else {
+        format!("`{}`", name.rsplit('.').next().unwrap_or(name))
+    }
+}
+
+fn matches(pattern: &str, path: &[String]) -> bool {
+    let mut segments = pattern.split('.');
+    path.iter().all(|key| segments.next().is_some_and(|segment| segment == "*" || segment == key))
+        && segments.next().is_none()
+}
+
+fn walk(
+    node: &Node,
+    key_at: &Mark,
+    path: &mut Vec<String>,
+    visit: &mut dyn FnMut(&[String], &Mark, &Node),
+) {
+    visit(path, key_at, node);
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                path.push(entry.key.clone());
+                walk(&entry.node, &entry.at, path, visit);
+                path.pop();
+            }
+        }
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(index.to_string());
+                walk(item, &item.at, path, visit);
+                path.pop();
+            }
+        }
+        _ => {}
+    }
+}

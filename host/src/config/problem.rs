@@ -1,0 +1,102 @@
+//! What is wrong with a configuration, shown with its place.
+
+use std::fmt;
+
+use super::tree::Mark;
+use crate::fault::Fault;
+
+/// One mistake in a configuration: where it stands, what it is, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, flag (`--workers`) or variable (`TIDEMILL_WORKERS`).
+    pub source: String,
+    /// Line and column, from 1; none for a flag, a variable, or something that is missing from a whole file.
+    pub place: Option<(usize, usize)>,
+    /// The full key: `source.kafka.topics.0`; empty for a whole file.
+    pub key: String,
+    /// What is wrong.
+    pub text: String,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// The line of the file, and the width of what is wrong in it.
+    excerpt: Option<(String, usize)>,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub(super) fn new(at: Mark, key: impl Into<String>, text: impl Into<String>) -> Self {
+        let line = at.line.checked_sub(1).and_then(|index| at.source.text.lines().nth(index));
+        let excerpt = line.map(|line| {
+            let room = (line.trim_end().chars().count() + 1).saturating_sub(at.column);
+            (line.trim_end().to_owned(), at.width.clamp(1, room.max(1)))
+        });
+        Self {
+            source: at.source.name.clone(),
+            place: excerpt.is_some().then_some((at.line, at.column)),
+            key: key.into(),
+            text: text.into(),
+            help: None,
+            excerpt,
+        }
+    }
+
+    /// The same problem with what to write instead.
+    #[must_use]
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.source)?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.text)?;
+        if let (Some((line, column)), Some((excerpt, width))) = (self.place, &self.excerpt) {
+            let gutter = line.to_string();
+            let blank = " ".repeat(gutter.len());
+            let indent = " ".repeat(column.saturating_sub(1));
+            write!(f, "\n  {gutter} | {excerpt}\n  {blank} | {indent}{}", "^".repeat(*width))?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "\n  key:  {}", self.key)?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All that is wrong with a configuration; at least one problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl From<Problems> for Fault {
+    fn from(problems: Problems) -> Self {
+        Self::config(problems.to_string())
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

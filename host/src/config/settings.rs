@@ -1,0 +1,115 @@
+//! The one list of host settings that are flags and environment variables.
+
+/// A setting of a host: its key in `tidemill.toml`, its flag, its variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The key: `store.url`.
+    pub key: &'static str,
+    /// The flag without its dashes: `store`.
+    pub flag: &'static str,
+    /// The environment variable: `TIDEMILL_STORE`.
+    pub variable: &'static str,
+    /// What the flag's value is called in the help.
+    pub value: &'static str,
+    /// What it is.
+    pub help: &'static str,
+}
+
+const fn setting(
+    key: &'static str,
+    flag: &'static str,
+    variable: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Setting {
+    Setting { key, flag, variable, value, help }
+}
+
+/// All settings.
+pub const SETTINGS: &[Setting] = &[
+    setting("transforms", "transforms", "TIDEMILL_TRANSFORMS", "DIR", "Folder of components"),
+    setting("pipelines", "pipelines", "TIDEMILL_PIPELINES", "DIR", "Folder of pipeline files"),
+    setting(
+        "scratch",
+        "scratch",
+        "TIDEMILL_SCRATCH",
+        "DIR",
+        "Folder for spilled pages and compiled components",
+    ),
+    setting(
+        "workers",
+        "workers",
+        "TIDEMILL_WORKERS",
+        "N",
+        "Worker threads a pipeline [default: one a core]",
+    ),
+    setting("http.listen", "listen", "TIDEMILL_LISTEN", "ADDR", "Address of the HTTP server"),
+    setting(
+        "store.url",
+        "store",
+        "TIDEMILL_STORE",
+        "URL",
+        "Folder, file:///folder, s3://bucket/prefix or memory://",
+    ),
+    setting(
+        "store.endpoint",
+        "store-endpoint",
+        "TIDEMILL_STORE_ENDPOINT",
+        "URL",
+        "Another S3 server",
+    ),
+    setting(
+        "store.path_style",
+        "store-path-style",
+        "TIDEMILL_STORE_PATH_STYLE",
+        "BOOL",
+        "Bucket in the path",
+    ),
+    setting(
+        "store.region",
+        "store-region",
+        "TIDEMILL_STORE_REGION",
+        "REGION",
+        "Region of the bucket",
+    ),
+    setting("kafka.brokers", "brokers", "TIDEMILL_BROKERS", "HOST:PORT,…", "Kafka brokers"),
+    setting(
+        "kafka.security",
+        "kafka-security",
+        "TIDEMILL_KAFKA_SECURITY",
+        "WORD",
+        "plaintext or tls",
+    ),
+    setting(
+        "kafka.ca_file",
+        "kafka-ca-file",
+        "TIDEMILL_KAFKA_CA_FILE",
+        "FILE",
+        "Authorities of the brokers, PEM",
+    ),
+    setting(
+        "kafka.options",
+        "kafka-option",
+        "TIDEMILL_KAFKA_OPTIONS",
+        "K=V,…",
+        "Options of librdkafka",
+    ),
+    setting(
+        "memory.budget",
+        "memory-budget",
+        "TIDEMILL_MEMORY_BUDGET",
+        "SIZE",
+        "Memory for records and files",
+    ),
+];
+
+/// A setting that a flag or a variable gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The key of the setting.
+    pub key: &'static str,
+    /// `--workers` or `TIDEMILL_WORKERS`, for messages.
+    pub origin: String,
+    /// The text.
+    pub text: String,
+}
