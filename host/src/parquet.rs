@@ -15,7 +15,6 @@ mod file;
 mod footer;
 mod pages;
 mod partition;
-mod segment;
 mod sink;
 mod spill;
 mod waiting;
