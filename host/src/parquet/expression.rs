@@ -13,11 +13,11 @@ use arrow_array::{
 use arrow_schema::{DataType, Schema, TimeUnit};
 use chrono::{DateTime, Utc};
 
-use super::{
-    bucket::{bucket, decimal, whole},
-    segment::hive_segment,
+use super::bucket::{bucket, decimal, whole};
+use crate::{
+    commit::names::hive_segment,
+    config::{Expression, PartitionBy},
 };
-use crate::config::{Expression, PartitionBy};
 
 const SECONDS_PER_HOUR: i64 = 3600;
 const SECONDS_PER_DAY: i64 = 24 * SECONDS_PER_HOUR;

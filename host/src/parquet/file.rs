@@ -31,8 +31,11 @@ const BEGINNING: (usize, usize) = (8192, 1 << 20);
 /// So many rows, or bytes, wait before they are encoded together.
 const CHUNK: (usize, usize) = (1024, 64 << 10);
 
-/// About what the codec of a column holds (zstd's contexts), from the beginning of a row group and more from its first page.
-const CODEC_BYTES: (usize, usize) = (100 << 10, 100 << 10);
+/// About what the codec of a column holds from the beginning of a row group: zstd's contexts, measured.
+const CODEC_BYTES: usize = 100 << 10;
+
+/// About what it holds more from the first page: the compressor's tables, up to level 6 and above.
+const TABLE_BYTES: (usize, usize) = (100 << 10, 2 << 20);
 
 /// About what the metadata of a finished column chunk takes, with statistics and page index.
 const CHUNK_METADATA_BYTES: usize = 512;
@@ -150,8 +153,9 @@ impl<S: Write + Send> OpenFile<S> {
         let Some(writer) = self.writer() else { return };
         let leaves = self.layout.leaves();
         let codecs = match self.layout.settings.compression {
-            Compression::Zstd(_) if writer.in_progress_rows() > 0 => {
-                leaves * CODEC_BYTES.0 + self.pages.compressors() * CODEC_BYTES.1
+            Compression::Zstd(level) if writer.in_progress_rows() > 0 => {
+                let tables = if level <= 6 { TABLE_BYTES.0 } else { TABLE_BYTES.1 };
+                leaves * CODEC_BYTES + self.pages.compressors() * tables
             }
             _ => 0,
         };

@@ -9,11 +9,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    commit::names::hive_segment,
     config::Expression,
-    parquet::{
-        bucket::{bucket, decimal, whole},
-        segment::hive_segment,
-    },
+    parquet::bucket::{bucket, decimal, whole},
     schema::{self, DataType, Field},
 };
 
