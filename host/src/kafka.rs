@@ -10,8 +10,8 @@
 //! ([`Source::rewind`]). Records that were fetched before must not be taken for records after it: they would jump ahead,
 //! and what is read again would then be dropped as old. Three facts keep them apart.
 //!
-//! 1. *librdkafka drops what it has not handed out.* Every record carries the version of its lane's fetcher. Starting and stopping
-//!    the fetcher raises the lane's version before the call that asked for it returns, and a reader of a queue is never given
+//! 1. *librdkafka drops what it has not handed out.* Every record carries the version of its lane's fetcher. Taking the
+//!    lane out of the assignment raises the lane's version before that call returns, and a reader of a queue is never given
 //!    a record of a lower version than the lane's. So it does not matter what is left in which queue.
 //! 2. *What it has handed out is labelled by us.* All changes of the assignment are made by the event thread while it holds the
 //!    `lanes` lock for writing; a worker holds it for reading while it takes records. So no call of a worker

@@ -1,6 +1,6 @@
 //! Settings of Kafka as librdkafka takes them, and its errors as faults.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs::File};
 
 use rdkafka::{
     ClientConfig,
@@ -95,8 +95,15 @@ pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, Fault> {
     };
     config.set("bootstrap.servers", kafka.brokers.join(",")).set("security.protocol", protocol);
     if let Some(file) = &kafka.ca_file {
-        let file = file.to_str().ok_or_else(|| {
-            Fault::config(format!("kafka.ca_file {} is not valid UTF-8", file.display()))
+        let name = file.display();
+        // librdkafka would not say what is wrong with the file.
+        let readable = File::open(file).map(drop);
+        readable.map_err(|error| {
+            Fault::config(format!("read kafka.ca_file {name}")).caused_by(error)
+        })?;
+        let file = file.to_str();
+        let file = file.ok_or_else(|| {
+            Fault::config(format!("use kafka.ca_file {name}: its name is not UTF-8"))
         })?;
         config.set("ssl.ca.location", file);
     }
@@ -221,17 +228,31 @@ mod tests {
 
     #[test]
     fn settings_become_options_of_librdkafka() {
-        let kafka = Kafka {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut kafka = Kafka {
             brokers: vec!["a:1".into(), "b:2".into()],
             security: Security::Tls,
-            ca_file: Some("/ca.pem".into()),
+            ca_file: Some(file.path().to_owned()),
             options: BTreeMap::from([("client.id".into(), "mine".into())]),
         };
-        let config = config(&kafka).unwrap();
-        assert_eq!(config.get("bootstrap.servers"), Some("a:1,b:2"));
-        assert_eq!(config.get("security.protocol"), Some("ssl"));
-        assert_eq!(config.get("ssl.ca.location"), Some("/ca.pem"));
-        assert_eq!(config.get("client.id"), Some("mine"));
+        let made = config(&kafka).unwrap();
+        assert_eq!(made.get("bootstrap.servers"), Some("a:1,b:2"));
+        assert_eq!(made.get("security.protocol"), Some("ssl"));
+        assert_eq!(made.get("ssl.ca.location"), file.path().to_str());
+        assert_eq!(made.get("client.id"), Some("mine"));
+        kafka.ca_file = Some("/no/such/file.pem".into());
+        let text = config(&kafka).unwrap_err().to_string();
+        assert!(text.starts_with("read kafka.ca_file /no/such/file.pem: "), "{text}");
+    }
+
+    #[test]
+    fn a_default_gives_way_to_every_name_of_an_option() {
+        let mut config = ClientConfig::new();
+        config.set("queue.buffering.max.ms", "1");
+        default(&mut config, &["linger.ms", "queue.buffering.max.ms"], "10");
+        assert_eq!(config.get("linger.ms"), None);
+        default(&mut config, &["partitioner"], "random");
+        assert_eq!(config.get("partitioner"), Some("random"));
     }
 
     #[test]

@@ -117,6 +117,9 @@ impl Context {
         let rewound = self.shared.change(|table, queues| {
             let placed: Vec<_> =
                 rewinds.into_iter().filter(|placed| table.is_newer(placed)).collect();
+            if placed.is_empty() {
+                return Ok(());
+            }
             let starts = list(placed.iter().map(|placed| (&placed.lane, Some(placed.start))))?;
             consumer
                 .incremental_unassign(&starts)
