@@ -32,7 +32,7 @@ use self::{
     prepare::prepare,
     running::{Running, Surroundings},
 };
-use crate::{config, engine::Engine, fault::Fault, parquet::Budget};
+use crate::{config, engine::{Compiler, Engine}, fault::Fault, parquet::Budget};
 
 /// The pipelines of a host.
 #[derive(Debug)]
@@ -108,11 +108,12 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, Fault> + Se
 }
 
 fn engine(host: &config::Host) -> Result<Arc<Engine>, Fault> {
-    Engine::new(host.scratch.join("components"))
+    Engine::new(host.scratch.join("components"), Compiler::this_binary()?)
 }
 
 /// Who this process is, for people who read manifests.
 fn writer() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = name.map_or_else(|_| "host".to_owned(), |name| name.trim().to_owned());
     format!("{name}/{}", std::process::id())
 }

@@ -108,6 +108,9 @@ metrics! {
     FENCED = Counter "tidemill_fenced_total", "Flushes that another process was ahead of, by pipeline";
 }
 
+/// What the names of a guest's own metrics begin with.
+pub const GUEST: &str = "tidemill_guest_";
+
 /// Upper bounds of the histograms' buckets, in seconds: from a fast decode to a slow upload.
 const BUCKETS: &[f64] =
     &[0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];

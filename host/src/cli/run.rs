@@ -84,7 +84,7 @@ impl Running {
     pub(super) fn look(&self) {
         let pipelines = self.runtime.status().into_iter().map(|pipeline| PipelineHealth {
             name: pipeline.name,
-            state: pipeline.state,
+            state: pipeline.state.name(),
             reason: pipeline.reason,
         });
         self.health.send_replace(Health { phase: Phase::Running, pipelines: pipelines.collect() });

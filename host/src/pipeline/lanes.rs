@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use super::{committer::Committer, control::Control, status::Shared};
 use crate::{
     config::Start,
     fault::Fault,
-    kafka::{Assignments, Placed, Source},
+    kafka::{Assignments, Offsets, Placed},
     record::Lane,
 };
 
@@ -32,8 +32,6 @@ pub(super) struct Lanes {
     pub workers: Vec<Sender<Control>>,
     pub shared: Arc<Shared>,
     pub runtime: Handle,
-    /// Set right after the source was started; a rebalance waits for it.
-    pub source: OnceLock<Arc<Source>>,
     owners: Mutex<BTreeMap<Lane, usize>>,
     assignments: AtomicU64,
 }
@@ -54,7 +52,6 @@ impl Lanes {
             workers,
             shared,
             runtime,
-            source: OnceLock::new(),
             owners: Mutex::default(),
             assignments: AtomicU64::new(1),
         }
@@ -66,7 +63,7 @@ impl Lanes {
     }
 
     /// Positions of lanes: what the log says, or the configured start, which is then written to the log at once.
-    fn positions(&self, lanes: &[Lane]) -> Result<BTreeMap<Lane, i64>, Fault> {
+    fn positions(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<BTreeMap<Lane, i64>, Fault> {
         self.runtime.block_on(self.committer.follow())?;
         let mut positions = BTreeMap::new();
         let mut unknown = Vec::new();
@@ -77,7 +74,7 @@ impl Lanes {
             }
         }
         if !unknown.is_empty() {
-            let starts = self.shared.patiently(&self.runtime, || self.starts(&unknown))?;
+            let starts = self.starts(offsets, &unknown)?;
             positions.extend(self.runtime.block_on(self.committer.start(starts))?);
         }
         Ok(positions)
@@ -85,21 +82,20 @@ impl Lanes {
 
     /// The configured start of lanes that the log does not know. A partition of a topic that it does know was added
     /// later and starts at its low watermark, whatever is configured: else `latest` would lose its first records.
-    fn starts(&self, lanes: &[Lane]) -> Result<Vec<(Lane, i64)>, Fault> {
-        let source = self.source.wait();
+    fn starts(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<(Lane, i64)>, Fault> {
         let known: BTreeSet<Arc<str>> =
             self.committer.lanes().into_iter().map(|(lane, _)| Arc::clone(&lane.topic)).collect();
         let (grown, fresh): (Vec<_>, Vec<_>) = lanes.iter().cloned().partition(|lane| known.contains(&lane.topic));
         let mut starts = Vec::with_capacity(lanes.len());
         for lane in grown {
-            let low = source.watermarks(&lane)?.start;
+            let low = offsets.watermarks(&lane)?.start;
             starts.push((lane, low));
         }
         match &self.start {
-            Start::Timestamp(millis) if !fresh.is_empty() => starts.extend(source.offsets_at(&fresh, *millis)?),
+            Start::Timestamp(millis) if !fresh.is_empty() => starts.extend(offsets.at(&fresh, *millis)?),
             start => {
                 for lane in fresh {
-                    let offset = start_of(start, &lane, source)?;
+                    let offset = start_of(start, &lane, offsets)?;
                     starts.push((lane, offset));
                 }
             }
@@ -118,13 +114,13 @@ impl Lanes {
                 }
             }
         }
-        let tell = |(worker, lanes)| self.workers[worker].send(Control::Revoke(lanes, answer.clone())).is_ok();
+        let tell = |(worker, lanes): (usize, Vec<Lane>)| self.workers[worker].send(Control::Revoke(lanes, answer.clone())).is_ok();
         by_worker.into_iter().map(tell).filter(|told| *told).count()
     }
 }
 
-fn start_of(start: &Start, lane: &Lane, source: &Source) -> Result<i64, Fault> {
-    let watermarks = source.watermarks(lane)?;
+fn start_of(start: &Start, lane: &Lane, offsets: Offsets<'_>) -> Result<i64, Fault> {
+    let watermarks = offsets.watermarks(lane)?;
     Ok(match start {
         Start::Latest => watermarks.end,
         Start::Offsets(topics) => {
@@ -135,8 +131,8 @@ fn start_of(start: &Start, lane: &Lane, source: &Source) -> Result<i64, Fault> {
 }
 
 impl Assignments for Lanes {
-    fn assign(&self, lanes: &[Lane]) -> Result<Vec<Placed>, Fault> {
-        let mut positions = self.positions(lanes)?;
+    fn assign(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<Placed>, Fault> {
+        let mut positions = self.positions(offsets, lanes)?;
         let assignment = self.next_assignment();
         let mut placed: Vec<Vec<Placed>> = vec![Vec::new(); self.workers.len()];
         {
@@ -174,7 +170,11 @@ impl Assignments for Lanes {
         tracing::warn!(pipeline = self.pipeline, lanes = lanes.len(), "lanes lost to another member of the group");
     }
 
-    fn failed(&self, fault: Fault) {
-        self.shared.fail(fault);
+    fn failed(&self, lane: Option<&Lane>, fault: Fault) {
+        match lane {
+            _ if fault.retry => tracing::warn!(pipeline = self.pipeline, "kafka is in trouble, trying on: {fault}"),
+            Some(lane) => self.shared.halt(lane, &fault),
+            None => self.shared.fail(fault),
+        }
     }
 }

@@ -94,10 +94,8 @@ impl Ledger {
     pub(super) fn seal(&mut self) -> (Vec<InputRange>, Vec<Counts>) {
         let read = self.lanes.iter_mut().filter(|(_, entry)| entry.range.start < entry.range.end);
         read.map(|(lane, entry)| {
-            let OffsetRange { start, end } = std::mem::replace(
-                &mut entry.range,
-                OffsetRange { start: entry.range.end, end: entry.range.end },
-            );
+            let OffsetRange { start, end } = entry.range;
+            entry.range.start = end;
             (InputRange { lane: lane.clone(), start, end }, std::mem::take(&mut entry.counts))
         })
         .unzip()

@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Label, counter, gauge, histogram};
 
-use crate::{commit::manifest::Counts, engine::GuestMetrics, telemetry::names};
+use crate::{
+    commit::manifest::Counts,
+    engine::GuestMetrics,
+    parquet::{Reason, Sealed},
+    telemetry as names,
+};
 
 /// The metrics of a pipeline, with its labels.
 #[derive(Clone, Debug)]
@@ -46,9 +51,17 @@ impl Meters {
         histogram!(names::STAGE_SECONDS, self.with("stage", stage)).record(took);
     }
 
-    /// A file was closed.
-    pub(super) fn closed(&self, reason: &'static str, files: usize) {
-        counter!(names::CLOSES, self.with("reason", reason)).increment(files as u64);
+    /// Files were closed.
+    pub(super) fn closed<S: std::io::Write + Send>(&self, files: &[Sealed<S>]) {
+        for file in files {
+            let reason = match file.reason() {
+                Reason::Flush => "flush",
+                Reason::Size => "size",
+                Reason::Memory => "memory",
+                Reason::Partitions => "partitions",
+            };
+            counter!(names::CLOSES, self.with("reason", reason)).increment(1);
+        }
     }
 
     /// A flush was committed.
@@ -77,7 +90,7 @@ impl Meters {
 impl Meters {
     fn guest(&self, name: &str, labels: &[(String, String)]) -> (String, Vec<Label>) {
         let own = labels.iter().map(|(name, value)| Label::new(name.clone(), value.clone()));
-        (format!("{}{name}", names::GUEST_PREFIX), self.labels.iter().cloned().chain(own).collect())
+        (format!("{}{name}", names::GUEST), self.labels.iter().cloned().chain(own).collect())
     }
 }
 

@@ -48,7 +48,12 @@ pub(super) fn prepare(
     let (outputs, places) = outputs(pipeline, &descriptor)?;
     let store = runtime.block_on(Store::open(&pipeline.store))?;
     runtime.block_on(store.probe())?;
-    kafka::check_topics(&pipeline.kafka, &pipeline.source.topics)?;
+    for topic in &pipeline.source.topics {
+        if kafka::partitions(&pipeline.kafka, topic)?.is_none() {
+            let text = format!("pipeline {}: there is no topic {topic} at {}", pipeline.name, pipeline.kafka.brokers.join(", "));
+            return Err(Fault::config(text).help("create it, or name another one in `source.kafka.topics`"));
+        }
+    }
     let config = serde_json::to_vec(&transform.config).expect("a JSON value is JSON");
     let transforms = [TransformId {
         name: component.name().to_owned(),

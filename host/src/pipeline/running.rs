@@ -97,7 +97,6 @@ impl Running {
         let (source, queues) =
             Source::start(&pipeline.kafka, &pipeline.source, host.workers, with_headers, assignments, *queue_bytes)?;
         let source = Arc::new(source);
-        lanes.source.set(Arc::clone(&source)).expect("the source is started once");
         let setting = Setting {
             pipeline: name.as_str().into(),
             store: prepared.store.clone(),
@@ -153,10 +152,11 @@ impl Running {
             return Err(Fault::outside(text).help("nothing is lost: it is read again at the next start"));
         }
         self.runtime.block_on(self.committer.claim())?;
-        self.source.stop();
         for thread in self.threads {
             thread.join().map_err(|_| Fault::bug("a thread of the pipeline panicked"))?;
         }
+        // The last reference: the group is left now.
+        drop(self.source);
         Ok(())
     }
 }

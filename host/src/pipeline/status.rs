@@ -23,6 +23,17 @@ pub enum State {
     Failed,
 }
 
+impl State {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Degraded => "DEGRADED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 /// What a pipeline is doing.
 #[derive(Clone, Debug, Serialize)]
 pub struct PipelineStatus {

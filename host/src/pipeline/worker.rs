@@ -130,7 +130,7 @@ impl Worker {
         }
         let full = self.files.take_sealed();
         if !full.is_empty() {
-            self.setting.meters.closed("full", full.len());
+            self.setting.meters.closed(&full);
             let files = self.sealed(full);
             let nonce = self.flush.as_ref().map(|flush| flush.nonce.clone()).expect("files are open only in a flush");
             self.send(Job::Files(nonce, files))?;
@@ -209,7 +209,7 @@ impl Worker {
     /// Whether compaction or a transaction made the hole. Offsets below the low watermark are gone unread: the lane halts.
     fn hole_is_harmless(&mut self, lane: &Lane) -> Result<bool, Fault> {
         let next = self.ledger.next(lane).expect("the lane was just found to be the worker's");
-        let low = self.setting.shared.patiently(&self.setting.runtime, || self.setting.source.watermarks(lane))?.start;
+        let low = self.setting.shared.patiently(&self.setting.runtime, || self.setting.source.offsets().watermarks(lane))?.start;
         if next >= low {
             return Ok(true);
         }
@@ -228,7 +228,7 @@ impl Worker {
     /// for the flush before.
     fn seal(&mut self, reason: &'static str, answers: Vec<Sender<()>>) -> Result<(), Fault> {
         let files = self.files.seal();
-        self.setting.meters.closed(reason, files.len());
+        self.setting.meters.closed(&files);
         let files = self.sealed(files);
         let (inputs, counts) = self.ledger.seal();
         if inputs.is_empty() && answers.is_empty() {
@@ -272,7 +272,8 @@ impl Worker {
             self.ledger.assign(lane.clone(), assignment, start);
             placed.push(Placed { lane, worker: self.number, start, assignment });
         }
-        if placed.is_empty() { Ok(()) } else { self.setting.source.rewind(placed) }
+        self.setting.source.rewind(placed);
+        Ok(())
     }
 
     fn send(&self, job: Job) -> Result<(), Fault> {
