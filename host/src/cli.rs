@@ -2,10 +2,16 @@
 
 #![expect(clippy::print_stderr, reason = "a command tells its user what went wrong")]
 
+mod demo;
+mod explain;
 mod flags;
+mod footer;
+mod produce;
+mod progress;
 mod run;
 mod schema;
 mod validate;
+mod verify;
 
 use std::{
     fmt::Display,
@@ -16,6 +22,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
+    engine,
     fault::{Blame, Fault},
     telemetry::{self, LogFormat},
 };
@@ -42,16 +49,26 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Validate(validate::Validate),
+    Verify(verify::Verify),
+    Explain(explain::Explain),
+    Produce(produce::Produce),
     Schema(schema::Schema),
+    /// Compiles a component from standard input to standard output, under limits; for the host itself
+    #[command(hide = true)]
+    CompileComponent,
 }
 
 impl Cli {
     /// Does what the command says.
     pub fn execute(self) -> ExitCode {
-        let done = self.start();
-        match done {
+        // The compiler's process has limits of its own: neither threads nor logs.
+        if matches!(self.command, Command::CompileComponent) {
+            return engine::compile_child();
+        }
+        match self.start() {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
                 report(&fault);
@@ -61,7 +78,7 @@ impl Cli {
     }
 
     fn start(self) -> Result<(), Fault> {
-        telemetry::log(self.log.as_deref().unwrap_or("info"), self.log_format)?;
+        telemetry::log(self.log.as_deref().unwrap_or(self.command.log()), self.log_format)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("tidemill-io")
             .enable_all()
@@ -70,11 +87,23 @@ impl Cli {
             runtime.map_err(|error| Fault::outside("cannot start threads").caused_by(error))?;
         runtime.block_on(async {
             match self.command {
-                Command::Run(run) => run.run().await,
+                Command::Demo(demo) => Box::pin(demo.run()).await,
+                Command::Run(run) => Box::pin(run.run()).await,
                 Command::Validate(validate) => validate.run().await,
+                Command::Verify(verify) => verify.run().await,
+                Command::Explain(explain) => explain.run().await,
+                Command::Produce(produce) => produce.run().await,
                 Command::Schema(schema) => schema.run(),
+                Command::CompileComponent => Err(Fault::bug("the compiler runs without threads")),
             }
         })
+    }
+}
+
+impl Command {
+    /// What is logged by default: a command that shows something of its own is not to be drowned.
+    fn log(&self) -> &'static str {
+        if matches!(self, Self::Run(_)) { "info" } else { "warn" }
     }
 }
 
@@ -107,5 +136,32 @@ fn print(line: impl Display) -> Result<(), Fault> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Fault::outside("cannot write to standard output").caused_by(error)),
         Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_that_nobody_knows_is_refused() {
+        let error = Cli::try_parse_from(["tidemill", "valdate"]).unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::InvalidSubcommand, 2));
+        assert!(error.to_string().contains("'validate'"), "{error}");
+    }
+
+    #[test]
+    fn exit_codes_tell_whose_fault_it_is() {
+        let code = |fault: Fault| format!("{:?}", exit_code(&fault));
+        assert_eq!(code(Fault::bug("x")), format!("{:?}", ExitCode::from(1)));
+        assert_eq!(code(Fault::config("x")), format!("{:?}", ExitCode::from(2)));
+        assert_eq!(code(Fault::outside("x")), format!("{:?}", ExitCode::from(3)));
     }
 }

@@ -29,7 +29,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
 
 pub use self::{
-    compile::{Compiler, SUBCOMMAND, child},
+    compile::{Compiler, child as compile_child},
     guest::GuestMetrics,
     instance::Instance,
 };

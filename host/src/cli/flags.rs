@@ -195,3 +195,61 @@ fn from_matches(matches: &ArgMatches, wanted: fn(&Setting) -> bool) -> HostFlags
     }
     HostFlags { config: matches.get_one("config").cloned(), given }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> HostFlags {
+        let command = HostFlags::augment_args(Command::new("tidemill"));
+        let matches = command.try_get_matches_from([&["tidemill"], arguments].concat()).unwrap();
+        HostFlags::from_arg_matches(&matches).unwrap()
+    }
+
+    /// A folder with a settings file and a pipeline file.
+    fn folder(settings: &str, pipeline: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tidemill.toml"), settings).unwrap();
+        fs::create_dir(folder.path().join("pipelines")).unwrap();
+        fs::write(folder.path().join("pipelines/a.yaml"), pipeline).unwrap();
+        fs::write(folder.path().join("pipelines/.hidden.yaml"), "not a pipeline").unwrap();
+        fs::write(folder.path().join("pipelines/notes.txt"), "not a pipeline").unwrap();
+        folder
+    }
+
+    const PIPELINE: &str = "{name: a, source: {kafka: {topics: [t], format: raw}}, \
+                            transforms: [{component: c}], outputs: {o: {}}}";
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_keeps_its_name() {
+        let folder = folder("workers = 3\n[memory]\nbudget = '64MiB'\n", PIPELINE);
+        let config = folder.path().join("tidemill.toml").display().to_string();
+        let (host, pipelines) = parse(&["--config", &config, "--workers", "5"]).load().unwrap();
+        assert_eq!((host.workers, host.memory_budget, pipelines.len()), (5, 64 << 20, 1));
+        let fault = parse(&["--config", &config, "--workers", "0"]).host().unwrap_err();
+        assert!(fault.to_string().starts_with("--workers: 0 is too small"), "{fault}");
+    }
+
+    #[test]
+    fn a_pipeline_file_is_named_in_its_refusal() {
+        let folder = folder("", "name: a\nsorce: {}\n");
+        let config = folder.path().join("tidemill.toml").display().to_string();
+        let fault = parse(&["--config", &config]).load().unwrap_err();
+        assert!(fault.to_string().contains("pipelines/a.yaml:2:1: unknown key `sorce`"), "{fault}");
+    }
+
+    #[test]
+    fn missing_files_are_the_users_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().display().to_string();
+        for arguments in [
+            &["--config", "/nowhere.toml"][..],
+            &["--pipelines", "/nowhere"],
+            &["--pipelines", &here],
+        ] {
+            let fault = parse(arguments).load().unwrap_err();
+            assert_eq!(fault.blame, crate::fault::Blame::Config, "{fault}");
+            assert!(fault.help.is_some());
+        }
+    }
+}

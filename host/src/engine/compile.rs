@@ -15,7 +15,7 @@ use super::limits;
 use crate::fault::Fault;
 
 /// The hidden subcommand of the binary that compiles its standard input.
-pub const SUBCOMMAND: &str = "compile-component";
+const SUBCOMMAND: &str = "compile-component";
 /// Address space of the child.
 const MAX_ADDRESS_SPACE: u64 = 4 << 30;
 /// CPU seconds of the child.

@@ -209,7 +209,13 @@ impl Worker {
     /// Whether compaction or a transaction made the hole. Offsets below the low watermark are gone unread: the lane halts.
     fn hole_is_harmless(&mut self, lane: &Lane) -> Result<bool, Fault> {
         let next = self.ledger.next(lane).expect("the lane was just found to be the worker's");
-        let low = self.setting.shared.patiently(&self.setting.runtime, || self.setting.source.offsets().watermarks(lane))?.start;
+        // As of the fetch that brought the record, or newer: it only rises.
+        let Setting { source, shared, runtime, .. } = &self.setting;
+        let fetched = source.lags().into_iter().find(|lag| lag.lane == *lane).and_then(|lag| lag.watermarks);
+        let low = match fetched {
+            Some(watermarks) => watermarks.start,
+            None => shared.patiently(runtime, || source.offsets().watermarks(lane))?.start,
+        };
         if next >= low {
             return Ok(true);
         }
