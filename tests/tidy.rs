@@ -19,6 +19,13 @@ impl Source {
         lines.map(|line| line.split("//").next().unwrap_or_default())
     }
 
+    /// Whether all of it is tests, which may do what the code they test may not.
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs")
+            || self.path.contains("/tests/")
+            || self.path == "host/src/commit/model.rs"
+    }
+
     fn below(&self, folder: &str) -> bool {
         self.path.starts_with(&format!("{folder}/")) || self.path == format!("{folder}.rs")
     }
@@ -35,7 +42,8 @@ fn sources(folder: &str, extension: &str) -> Vec<Source> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() && name != "target" && name != "node_modules" && !name.starts_with('.') {
+            if path.is_dir() && name != "target" && name != "node_modules" && !name.starts_with('.')
+            {
                 folders.push(path);
             } else if path.extension().is_some_and(|found| found == extension) {
                 let text = fs::read_to_string(&path).unwrap();
@@ -87,11 +95,26 @@ fn a_crate_is_named_in_its_room_alone() {
 #[test]
 fn floor_0_does_no_io() {
     let floor = ["record", "schema", "config", "fault", "commit", "generator"];
-    let outside = ["tokio", "std::fs", "std::net", "std::process", "std::env", "fs::", "crate::store", "crate::kafka", "crate::engine",
-        "crate::parquet", "crate::decode", "crate::pipeline", "crate::api", "crate::cli", "crate::telemetry"];
+    let outside = [
+        "tokio",
+        "std::fs",
+        "std::net",
+        "std::process",
+        "std::env",
+        "fs::",
+        "crate::store",
+        "crate::kafka",
+        "crate::engine",
+        "crate::parquet",
+        "crate::decode",
+        "crate::pipeline",
+        "crate::api",
+        "crate::cli",
+        "crate::telemetry",
+    ];
     let mut found = Vec::new();
     for source in sources("host/src", "rs") {
-        if floor.iter().any(|room| source.below(&format!("host/src/{room}"))) {
+        if !source.is_test() && floor.iter().any(|room| source.below(&format!("host/src/{room}"))) {
             for name in outside {
                 if source.code().any(|line| names(line, name)) {
                     found.push(format!("{} names {name}", source.path));
@@ -110,7 +133,9 @@ fn a_floor_names_no_higher_one_and_siblings_never_meet() {
     for source in sources("host/src", "rs") {
         let room = siblings.iter().find(|room| source.below(&format!("host/src/{room}")));
         let forbidden: Vec<&str> = match room {
-            Some(room) => siblings.iter().filter(|other| other != &room).chain(&higher).copied().collect(),
+            Some(room) => {
+                siblings.iter().filter(|other| other != &room).chain(&higher).copied().collect()
+            }
             None if source.below("host/src/pipeline") => vec!["api", "cli"],
             None if source.below("host/src/api") => vec!["cli"],
             None => continue,
@@ -121,7 +146,10 @@ fn a_floor_names_no_higher_one_and_siblings_never_meet() {
             }
         }
     }
-    assert_none(found, "what a lower floor must tell a higher one goes through a trait of the lower floor");
+    assert_none(
+        found,
+        "what a lower floor must tell a higher one goes through a trait of the lower floor",
+    );
 }
 
 #[test]
@@ -150,18 +178,30 @@ fn files_hold_one_idea_and_have_names() {
 
 #[test]
 fn a_sample_transform_fits_on_a_screen() {
-    let long = sources("transforms", "rs").into_iter().filter(|source| source.text.lines().count() > 80);
+    let long =
+        sources("transforms", "rs").into_iter().filter(|source| source.text.lines().count() > 80);
     assert_none(long.map(|source| source.path).collect(), "a sample has at most 80 lines");
 }
 
 #[test]
 fn there_is_no_global_state_and_no_unfinished_work() {
     // Spelled in two halves, so that this file does not find itself.
-    let words = [concat!("static", " mut"), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[", "ignore"), concat!("lazy", "_static")];
+    let words = [
+        concat!("static", " mut"),
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[", "ignore"),
+        concat!("lazy", "_static"),
+    ];
     let mut found = Vec::new();
     for folder in ["host/src", "guest-sdk", "transforms", "tests", "xtask"] {
         for source in sources(folder, "rs") {
-            found.extend(words.iter().filter(|word| source.text.contains(**word)).map(|word| format!("{}: {word}", source.path)));
+            found.extend(
+                words
+                    .iter()
+                    .filter(|word| source.text.contains(**word))
+                    .map(|word| format!("{}: {word}", source.path)),
+            );
         }
     }
     assert_none(found, "no global state, nothing left for later");
@@ -171,7 +211,10 @@ fn there_is_no_global_state_and_no_unfinished_work() {
 fn metric_names_stand_in_one_list() {
     let mut found = Vec::new();
     for source in sources("host/src", "rs") {
-        if !source.below("host/src/telemetry") && source.code().any(|line| line.contains("\"tidemill_")) {
+        if !source.is_test()
+            && !source.below("host/src/telemetry")
+            && source.code().any(|line| line.contains("\"tidemill_"))
+        {
             found.push(source.path);
         }
     }
@@ -180,9 +223,24 @@ fn metric_names_stand_in_one_list() {
 
 #[test]
 fn the_top_level_shows_the_product_alone() {
-    let shown = ["Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "deploy", "guest-sdk", "host", "rust-toolchain.toml", "target", "tests",
-        "transforms", "wit", "xtask"];
-    let entries = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let shown = [
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "deploy",
+        "guest-sdk",
+        "host",
+        "rust-toolchain.toml",
+        "target",
+        "tests",
+        "transforms",
+        "wit",
+        "xtask",
+    ];
+    let entries = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let other = entries.filter(|name| !name.starts_with('.') && !shown.contains(&name.as_str()));
     assert_none(other.collect(), "the top level has nothing else");
 }

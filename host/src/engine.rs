@@ -28,16 +28,16 @@ use arrow_array::{ArrayRef, RecordBatch};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
 
-pub use self::{
-    compile::{Compiler, child as compile_child},
-    guest::GuestMetrics,
-    instance::Instance,
-};
 use self::{
     cache::Cache,
     guest::Guest,
     instance::Probe,
     limits::{EPOCH, MAX_MEMORY},
+};
+pub use self::{
+    compile::{Compiler, child as compile_child},
+    guest::GuestMetrics,
+    instance::Instance,
 };
 use crate::{config::Limits, fault::Fault, record::Lineage, schema::Descriptor};
 
@@ -67,7 +67,10 @@ pub struct Component {
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Component").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Component")
+            .field("name", &self.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,8 +134,9 @@ impl Engine {
             .map_err(|error| Fault::outside("set wasmtime up").permanent().caused_by(error))?;
         let cache = Cache::new(cache, &engine)?;
         let mut linker = Linker::new(&engine);
-        let link = wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
-            .and_then(|()| bindings::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest));
+        let link = wasmtime_wasi::p2::add_to_linker_sync(&mut linker).and_then(|()| {
+            bindings::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
+        });
         link.map_err(|error| Fault::bug("link the host's functions").caused_by(error))?;
         let ticker = tick(engine.clone())?;
         Ok(Arc::new(Self { engine, linker, cache, compiler, _ticker: ticker }))
@@ -178,7 +182,11 @@ impl Component {
     ///
     /// # Errors
     /// When it refuses the configuration, traps, passes a limit, or describes what can't be.
-    pub fn describe(self: &Arc<Self>, config: &serde_json::Value, limits: &Limits) -> Result<Descriptor, Fault> {
+    pub fn describe(
+        self: &Arc<Self>,
+        config: &serde_json::Value,
+        limits: &Limits,
+    ) -> Result<Descriptor, Fault> {
         let context = GuestContext { pipeline: String::new() };
         let probe = Probe::new(Arc::clone(self), context, limits, None)?;
         let descriptor = probe.describe(config)?.0;
@@ -205,10 +213,14 @@ fn tick(engine: wasmtime::Engine) -> Result<Sender<()>, Fault> {
     let (alive, ended) = channel();
     let count = move || {
         let waits = iter::repeat_with(|| ended.recv_timeout(EPOCH));
-        waits.take_while(|wait| *wait == Err(RecvTimeoutError::Timeout)).for_each(|_| engine.increment_epoch());
+        waits
+            .take_while(|wait| *wait == Err(RecvTimeoutError::Timeout))
+            .for_each(|_| engine.increment_epoch());
     };
     let spawned = thread::Builder::new().name("epochs".to_owned()).spawn(count);
-    spawned.map(|_| alive).map_err(|error| Fault::outside("start a thread").permanent().caused_by(error))
+    spawned
+        .map(|_| alive)
+        .map_err(|error| Fault::outside("start a thread").permanent().caused_by(error))
 }
 
 /// Checks limits that a configuration asks for.
@@ -217,7 +229,10 @@ fn tick(engine: wasmtime::Engine) -> Result<Sender<()>, Fault> {
 /// When the memory is more than an instance may ever have.
 pub fn check_limits(limits: &Limits) -> Result<(), Fault> {
     if limits.memory > MAX_MEMORY || limits.call_timeout > Duration::from_secs(3600) {
-        let text = format!("a transform has {} MiB of memory and an hour a call at most", MAX_MEMORY >> 20);
+        let text = format!(
+            "a transform has {} MiB of memory and an hour a call at most",
+            MAX_MEMORY >> 20
+        );
         return Err(Fault::config(text).help("lower `transforms.limits`"));
     }
     Ok(())

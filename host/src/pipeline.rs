@@ -32,7 +32,12 @@ use self::{
     prepare::prepare,
     running::{Running, Surroundings},
 };
-use crate::{config, engine::{Compiler, Engine}, fault::Fault, parquet::Budget};
+use crate::{
+    config,
+    engine::{Compiler, Engine},
+    fault::Fault,
+    parquet::Budget,
+};
 
 /// The pipelines of a host.
 #[derive(Debug)]
@@ -45,17 +50,23 @@ impl Runtime {
     ///
     /// # Errors
     /// The first pipeline's fault; then none runs.
-    pub async fn start(host: config::Host, pipelines: Vec<config::Pipeline>) -> Result<Self, Fault> {
+    pub async fn start(
+        host: config::Host,
+        pipelines: Vec<config::Pipeline>,
+    ) -> Result<Self, Fault> {
         let handle = Handle::current();
         blocking(move || {
             let engine = engine(&host)?;
             // A quarter of the budget is librdkafka's: it fetches ahead for all pipelines together.
             let queue_bytes = host.memory_budget / 4 / pipelines.len().max(1) as u64;
             let budget = Budget::new(host.memory_budget - host.memory_budget / 4);
-            let around = Surroundings { budget, queue_bytes, runtime: handle, writer: writer(), host };
+            let around =
+                Surroundings { budget, queue_bytes, runtime: handle, writer: writer(), host };
             let prepared: Vec<_> = pipelines
                 .iter()
-                .map(|pipeline| prepare(&engine, &around.host.transforms, pipeline, &around.runtime))
+                .map(|pipeline| {
+                    prepare(&engine, &around.host.transforms, pipeline, &around.runtime)
+                })
                 .collect::<Result<_, _>>()?;
             let start = |(pipeline, prepared)| Running::start(&around, pipeline, prepared);
             let running = pipelines.iter().zip(&prepared).map(start).collect::<Result<_, _>>()?;
@@ -68,19 +79,26 @@ impl Runtime {
     ///
     /// # Errors
     /// The first pipeline's fault.
-    pub async fn validate(host: config::Host, pipelines: Vec<config::Pipeline>) -> Result<Vec<String>, Fault> {
+    pub async fn validate(
+        host: config::Host,
+        pipelines: Vec<config::Pipeline>,
+    ) -> Result<Vec<String>, Fault> {
         let handle = Handle::current();
         blocking(move || {
             let engine = engine(&host)?;
             let validate = |pipeline: &config::Pipeline| {
                 let prepared = prepare(&engine, &host.transforms, pipeline, &handle)?;
-                let mut line = format!("{}: {} -> ", pipeline.name, pipeline.source.topics.join(", "));
+                let mut line =
+                    format!("{}: {} -> ", pipeline.name, pipeline.source.topics.join(", "));
                 for transform in prepared.transforms.iter() {
                     let digest = &transform.sha256[..12];
-                    write!(line, "{} {} ({digest}) -> ", transform.name, transform.version).expect("a string grows");
+                    write!(line, "{} {} ({digest}) -> ", transform.name, transform.version)
+                        .expect("a string grows");
                 }
-                let outputs: Vec<_> = prepared.outputs.iter().map(|output| output.name.as_str()).collect();
-                write!(line, "{} at {}", outputs.join(", "), prepared.store.url()).expect("a string grows");
+                let outputs: Vec<_> =
+                    prepared.outputs.iter().map(|output| output.name.as_str()).collect();
+                write!(line, "{} at {}", outputs.join(", "), prepared.store.url())
+                    .expect("a string grows");
                 Ok(line)
             };
             pipelines.iter().map(validate).collect()
@@ -98,12 +116,15 @@ impl Runtime {
     /// # Errors
     /// The first pipeline's fault; the others are drained all the same.
     pub async fn drain(self, timeout: Duration) -> Result<(), Fault> {
-        let drains = self.running.into_iter().map(|running| blocking(move || running.drain(timeout)));
+        let drains =
+            self.running.into_iter().map(|running| blocking(move || running.drain(timeout)));
         join_all(drains).await.into_iter().collect()
     }
 }
 
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     spawn_blocking(run).await.map_err(|panic| Fault::bug("a pipeline panicked").caused_by(panic))?
 }
 

@@ -172,7 +172,10 @@ impl Batch {
                 rest.headers.names.push(self.headers.names.get(header as usize));
                 rest.headers.values.push(self.headers.values.get(header as usize));
             }
-            rest.headers.ends.push(u32::try_from(rest.headers.names.len()).expect("no more headers than the batch had"));
+            rest.headers.ends.push(
+                u32::try_from(rest.headers.names.len())
+                    .expect("no more headers than the batch had"),
+            );
         }
         rest
     }
@@ -200,7 +203,10 @@ mod tests {
             batch.headers.ends.push(u32::try_from(batch.headers.names.len()).unwrap());
         }
         let rest = batch.from_record(1);
-        assert_eq!((rest.offsets.as_slice(), rest.timestamps.as_slice()), (&[6, 9][..], &[60, 90][..]));
+        assert_eq!(
+            (rest.offsets.as_slice(), rest.timestamps.as_slice()),
+            (&[6, 9][..], &[60, 90][..])
+        );
         assert_eq!(rest.values.get(1), Some(&b"v9"[..]));
         assert_eq!(rest.headers.ends, [0, 1]);
         assert_eq!(rest.headers.names.get(0), Some(&b"h9-0"[..]));

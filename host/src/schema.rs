@@ -78,11 +78,19 @@ impl Field {
             DataType::Utf8 | DataType::Json => arrow::DataType::Utf8,
             DataType::Binary => arrow::DataType::Binary,
             DataType::Date => arrow::DataType::Date32,
-            DataType::TimestampMicros => arrow::DataType::Timestamp(arrow::TimeUnit::Microsecond, Some("UTC".into())),
-            DataType::List => arrow::DataType::List(children().next().expect("a list has one child")),
+            DataType::TimestampMicros => {
+                arrow::DataType::Timestamp(arrow::TimeUnit::Microsecond, Some("UTC".into()))
+            }
+            DataType::List => {
+                arrow::DataType::List(children().next().expect("a list has one child"))
+            }
             DataType::Struct => arrow::DataType::Struct(children().collect()),
             DataType::Map => arrow::DataType::Map(
-                Arc::new(arrow::Field::new("entries", arrow::DataType::Struct(children().collect()), false)),
+                Arc::new(arrow::Field::new(
+                    "entries",
+                    arrow::DataType::Struct(children().collect()),
+                    false,
+                )),
                 false,
             ),
         };
@@ -141,7 +149,9 @@ pub struct Output {
 impl Output {
     /// The Arrow schema of its rows.
     pub fn to_arrow(&self) -> arrow::SchemaRef {
-        Arc::new(arrow::Schema::new(self.fields.iter().map(|(field, _)| field.to_arrow()).collect::<Vec<_>>()))
+        Arc::new(arrow::Schema::new(
+            self.fields.iter().map(|(field, _)| field.to_arrow()).collect::<Vec<_>>(),
+        ))
     }
 }
 

@@ -67,7 +67,11 @@ fn main_job(kind: StoreKind, partitions: u16) {
     let topic = unique("clicks");
     kafka::create_topic(&topic, i32::from(partitions), &[]);
     let mut expected = Expected::default();
-    kafka::produce(&topic, (0..RECORDS).map(|n| record(n, u64::from(partitions), &mut expected)), &[("compression.type", "lz4")]);
+    kafka::produce(
+        &topic,
+        (0..RECORDS).map(|n| record(n, u64::from(partitions), &mut expected)),
+        &[("compression.type", "lz4")],
+    );
     let site = Site::new(kind);
     site.write(
         "pipelines/clicks.yaml",
@@ -79,7 +83,9 @@ fn main_job(kind: StoreKind, partitions: u16) {
         ),
     );
     let host = site.run().ready();
-    eventually("all records are committed", 45, || (log::records(&site.store, "clicks") >= RECORDS).then_some(()));
+    eventually("all records are committed", 45, || {
+        (log::records(&site.store, "clicks") >= RECORDS).then_some(())
+    });
     host.drain();
 
     let sql = "SELECT count(*), count(DISTINCT (_kafka_partition, _kafka_offset)), sum(amount_cents)::BIGINT, \
@@ -95,11 +101,16 @@ fn main_job(kind: StoreKind, partitions: u16) {
     let sql = "SELECT stage, count(*), count(DISTINCT (\"partition\", \"offset\")) FROM rows GROUP BY stage ORDER BY stage";
     let letters = reader::query(&site.place, "data/clicks/dead_letters", sql);
     let (broken, rejected) = (expected.broken, expected.rejected);
-    assert_eq!(json!(letters), json!([["decode", broken, broken], ["transform", rejected, rejected]]));
+    assert_eq!(
+        json!(letters),
+        json!([["decode", broken, broken], ["transform", rejected, rejected]])
+    );
 
     let counts = |name: &str| -> u64 {
         let manifests = log::manifests(&site.store, "clicks");
-        let lanes = manifests.iter().flat_map(|manifest| manifest["counts"].as_array().cloned().unwrap_or_default());
+        let lanes = manifests
+            .iter()
+            .flat_map(|manifest| manifest["counts"].as_array().cloned().unwrap_or_default());
         lanes.map(|counts| counts[name].as_u64().expect("a count")).sum()
     };
     assert_eq!(

@@ -6,8 +6,7 @@ use tidemill_tests::{
     eventually,
     host::Site,
     kafka::{self, Record},
-    reader,
-    unique,
+    reader, unique,
 };
 
 use crate::log;
@@ -34,7 +33,10 @@ impl Identity {
             let from = &from;
             (0..self.partitions).map(move |partition| {
                 let offset = from.get(&partition).copied().unwrap_or_default() + n;
-                Record { key: Some(partition.to_string().into()), ..Record::of(partition, format!("{partition}/{offset}")) }
+                Record {
+                    key: Some(partition.to_string().into()),
+                    ..Record::of(partition, format!("{partition}/{offset}"))
+                }
             })
         });
         kafka::produce(&self.topic, records, &[]);
@@ -53,7 +55,7 @@ impl Identity {
         let pipeline = format!(
             "name: copy\nsource:\n  kafka:\n    topics: [{topic}]\n    group_id: {topic}\n    start: earliest\n    format: raw\n\
              transforms:\n  - component: passthrough-raw\n\
-             outputs:\n  records:\n    parquet:\n      kafka_columns: true\n      partition_by: [{partition_by}]\n\
+             outputs:\n  records:\n    parquet:\n      kafka_columns: true\n      partition_by: {partition_by}\n\
              dead_letters: {{ parquet: {{}} }}\nflush: {{ every: {flush}, idle: {flush} }}\n"
         );
         site.write("pipelines/copy.yaml", pipeline);
@@ -73,7 +75,11 @@ impl Identity {
                    count(*) FILTER (WHERE decode(value) <> _kafka_partition || '/' || _kafka_offset) FROM rows";
         let found = &reader::query(&site.place, "data/copy/records", sql)[0];
         let total = self.total();
-        assert_eq!((found[0].as_u64(), found[1].as_u64(), found[2].as_u64()), (Some(total), Some(total), Some(0)), "rows, distinct, ghosts");
+        assert_eq!(
+            (found[0].as_u64(), found[1].as_u64(), found[2].as_u64()),
+            (Some(total), Some(total), Some(0)),
+            "rows, distinct, ghosts"
+        );
         site.verify();
     }
 }

@@ -37,13 +37,17 @@ fn stands_in(step: Step, site: &Site, kind: StoreKind, identity: &Identity) -> b
         Step::ManifestCreated => all > 1 && visible == 0,
         Step::HalfPublished => visible > 0 && visible < all,
         Step::OffsetsNotCommitted => {
-            let inputs = newest.and_then(|manifest| manifest["inputs"].as_array().cloned()).unwrap_or_default();
+            let inputs = newest
+                .and_then(|manifest| manifest["inputs"].as_array().cloned())
+                .unwrap_or_default();
             if inputs.is_empty() || visible < all {
                 return false;
             }
             let committed = kafka::committed(&identity.topic, &identity.topic, identity.partitions);
             inputs.iter().any(|input| {
-                let partition = input["partition"].as_u64().and_then(|partition| usize::try_from(partition).ok());
+                let partition = input["partition"]
+                    .as_u64()
+                    .and_then(|partition| usize::try_from(partition).ok());
                 let committed = committed[partition.expect("a partition is a small number")];
                 input["end"].as_i64().expect("an end") > committed
             })
@@ -55,7 +59,9 @@ fn stands_in(step: Step, site: &Site, kind: StoreKind, identity: &Identity) -> b
 fn staged(site: &Site, kind: StoreKind) -> usize {
     match kind {
         StoreKind::Folder => count(&site.store.join("_log/copy/stage")),
-        StoreKind::S3 => count(&site.store.parent().expect("the bucket's folder").join(".sgwtmp/multipart")),
+        StoreKind::S3 => {
+            count(&site.store.parent().expect("the bucket's folder").join(".sgwtmp/multipart"))
+        }
     }
 }
 
@@ -66,7 +72,7 @@ fn count(folder: &Path) -> usize {
 fn kill_at(step: Step, kind: StoreKind) {
     let site = Site::new(kind);
     let mut identity = Identity::new(4);
-    identity.pipeline(&site, "200ms", "shard = bucket(8, _kafka_offset)");
+    identity.pipeline(&site, "200ms", r#"["shard = bucket(8, _kafka_offset)"]"#);
     identity.produce(500);
     let host = site.run().ready();
     let deadline = Instant::now() + Duration::from_secs(40);

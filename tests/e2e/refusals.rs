@@ -8,7 +8,8 @@ use tidemill_tests::{
 };
 
 fn guest(file: &str) -> Vec<u8> {
-    fs::read(PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join(file)).expect("the test guests are built")
+    fs::read(PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join(file))
+        .expect("the test guests are built")
 }
 
 /// A site with one pipeline over a topic of its own.
@@ -30,7 +31,8 @@ fn pipeline(topic: &str, format: &str, component: &str, outputs: &str) -> String
 /// `run` and `validate` refuse alike: exit code 2, and a text with all of these in it.
 fn refused(site: &Site, texts: &[&str]) {
     for command in ["validate", "run"] {
-        let output = site.tidemill(&[command, "--config", "tidemill.toml", "--listen", "127.0.0.1:0"]);
+        let output =
+            site.tidemill(&[command, "--config", "tidemill.toml", "--listen", "127.0.0.1:0"]);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{command}: {error}");
         for text in texts {
@@ -68,7 +70,7 @@ fn an_output_that_the_component_does_not_have() {
 
 #[test]
 fn an_output_that_the_pipeline_forgets() {
-    let site = site(|topic| pipeline(topic, "json", "fan-out", "{}"));
+    let site = site(|topic| pipeline(topic, "json", "fan-out", "{ orders: { parquet: {} } }"));
     refused(&site, &["says nothing about"]);
 }
 
@@ -80,13 +82,22 @@ fn a_format_that_the_component_does_not_read() {
 
 #[test]
 fn a_hive_partition_by_a_field_that_is_not_there() {
-    let site = site(|topic| pipeline(topic, "json", "clean-clicks", "{ clean: { parquet: { partition_by: [contry] } } }"));
+    let site = site(|topic| {
+        pipeline(
+            topic,
+            "json",
+            "clean-clicks",
+            "{ clean: { parquet: { partition_by: [contry] } } }",
+        )
+    });
     refused(&site, &["contry", "country"]);
 }
 
 #[test]
 fn a_topic_that_does_not_exist() {
-    let site = site(|_| pipeline("no-such-topic-anywhere", "json", "clean-clicks", "{ clean: { parquet: {} } }"));
+    let site = site(|_| {
+        pipeline("no-such-topic-anywhere", "json", "clean-clicks", "{ clean: { parquet: {} } }")
+    });
     refused(&site, &["no-such-topic-anywhere"]);
 }
 
@@ -98,7 +109,10 @@ fn a_trap_stops_the_pipeline_with_the_place_and_the_offsets() {
     kafka::produce(&topic, values.map(|value| kafka::Record::of(0, value)), &[]);
     let site = Site::new(StoreKind::Folder);
     site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
-    site.write("pipelines/p.yaml", pipeline(&topic, "json", "misbehaves", "{ done: { parquet: {} } }"));
+    site.write(
+        "pipelines/p.yaml",
+        pipeline(&topic, "json", "misbehaves", "{ done: { parquet: {} } }"),
+    );
     let mut host = site.run();
     let status = host.ended(40);
     assert_ne!(status.code(), Some(0));
@@ -119,8 +133,10 @@ fn a_guest_that_never_returns_or_eats_memory_is_stopped() {
         site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
         site.write(
             "pipelines/p.yaml",
-            pipeline(&topic, "json", "misbehaves", "{ done: { parquet: {} } }")
-                .replace("component: misbehaves", "component: misbehaves, limits: { memory: 16MiB, call_timeout: 500ms }"),
+            pipeline(&topic, "json", "misbehaves", "{ done: { parquet: {} } }").replace(
+                "component: misbehaves",
+                "component: misbehaves, limits: { memory: 16MiB, call_timeout: 500ms }",
+            ),
         );
         let mut host = site.run();
         host.ended(40);

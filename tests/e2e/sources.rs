@@ -2,7 +2,7 @@
 
 use rdkafka::{
     ClientConfig,
-    producer::{BaseProducer, BaseRecord, Producer},
+    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -26,7 +26,9 @@ fn copy(topic: &str, start: &str) -> Site {
 }
 
 fn committed(site: &Site, records: u64) {
-    eventually("all is committed", 30, || (log::records(&site.store, "copy") >= records).then_some(()));
+    eventually("all is committed", 30, || {
+        (log::records(&site.store, "copy") >= records).then_some(())
+    });
 }
 
 fn done(site: &Site, host: Host, records: u64) {
@@ -47,16 +49,25 @@ fn every_compression_is_read() {
     done(&site, site.run().ready(), 500);
     let sql = "SELECT split_part(decode(value), '-', 1) AS codec, count(*) FROM rows GROUP BY codec ORDER BY codec";
     let found = reader::query(&site.place, "data/copy/records", sql);
-    assert_eq!(json!(found), json!([["gzip", 100], ["lz4", 100], ["none", 100], ["snappy", 100], ["zstd", 100]]));
+    assert_eq!(
+        json!(found),
+        json!([["gzip", 100], ["lz4", 100], ["none", 100], ["snappy", 100], ["zstd", 100]])
+    );
 }
 
 #[test]
 fn keys_headers_tombstones_and_large_records_come_through() {
     let topic = unique("shapes");
     kafka::create_topic(&topic, 1, &[("max.message.bytes", "20000000")]);
-    let header = |name: &str, value: Option<&str>| (name.to_owned(), value.map(|value| value.as_bytes().to_vec()));
+    let header = |name: &str, value: Option<&str>| {
+        (name.to_owned(), value.map(|value| value.as_bytes().to_vec()))
+    };
     let records = [
-        Record { key: Some(b"k".to_vec()), headers: vec![header("a", Some("1")), header("a", None)], ..Record::of(0, "v") },
+        Record {
+            key: Some(b"k".to_vec()),
+            headers: vec![header("a", Some("1")), header("a", None)],
+            ..Record::of(0, "v")
+        },
         Record { key: Some(b"k".to_vec()), value: None, ..Record::default() },
         Record::of(0, ""),
         Record::of(0, vec![b'x'; 10 << 20]),
@@ -66,14 +77,17 @@ fn keys_headers_tombstones_and_large_records_come_through() {
     done(&site, site.run().ready(), 4);
     let sql = "SELECT \"offset\", decode(key), octet_length(value), len(headers) FROM rows ORDER BY \"offset\"";
     let found = reader::query(&site.place, "data/copy/records", sql);
-    assert_eq!(json!(found), json!([[0, "k", 1, 2], [1, "k", null, 0], [2, null, 0, 0], [3, null, 10 << 20, 0]]));
+    assert_eq!(
+        json!(found),
+        json!([[0, "k", 1, 2], [1, "k", null, 0], [2, null, 0, 0], [3, null, 10 << 20, 0]])
+    );
 }
 
 #[test]
 fn aborted_transactions_never_appear_and_their_markers_are_no_gaps() {
     let topic = unique("transactions");
     kafka::create_topic(&topic, 1, &[]);
-    let producer: BaseProducer = ClientConfig::new()
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", kafka::brokers())
         .set("transactional.id", &topic)
         .create()
@@ -84,9 +98,16 @@ fn aborted_transactions_never_appear_and_their_markers_are_no_gaps() {
         producer.begin_transaction().expect("a transaction begins");
         for n in 0..20 {
             let value = format!("{round}-{n}");
-            producer.send(BaseRecord::<(), str>::to(&topic).payload(&value)).expect("there is room");
+            producer
+                .send(BaseRecord::<(), str>::to(&topic).payload(&value))
+                .expect("there is room");
         }
-        if round % 2 == 0 { producer.commit_transaction(wait) } else { producer.abort_transaction(wait) }.expect("it ends");
+        if round % 2 == 0 {
+            producer.commit_transaction(wait)
+        } else {
+            producer.abort_transaction(wait)
+        }
+        .expect("it ends");
     }
     let site = copy(&topic, "earliest");
     done(&site, site.run().ready(), 100);
@@ -105,13 +126,21 @@ fn a_pipeline_starts_where_it_is_told() {
     let hosts = [from_offset.run().ready(), latest.run().ready(), late.run().ready()];
     // `latest` is fixed by a manifest once the lane is assigned: only then a record is later.
     eventually("the start is in the log", 30, || {
-        log::manifests(&latest.store, "copy").iter().any(|manifest| manifest["kind"] == "start").then_some(())
+        log::manifests(&latest.store, "copy")
+            .iter()
+            .any(|manifest| manifest["kind"] == "start")
+            .then_some(())
     });
     kafka::produce(&topic, [Record::of(0, "10")], &[]);
-    for ((site, host), (first, records)) in [&from_offset, &latest, &late].into_iter().zip(hosts).zip([(7, 4), (10, 1), (0, 11)]) {
+    for ((site, host), (first, records)) in
+        [&from_offset, &latest, &late].into_iter().zip(hosts).zip([(7, 4), (10, 1), (0, 11)])
+    {
         done(site, host, records);
         let sql = "SELECT min(\"offset\"), count(*) FROM rows";
-        assert_eq!(json!(reader::query(&site.place, "data/copy/records", sql)), json!([[first, records]]));
+        assert_eq!(
+            json!(reader::query(&site.place, "data/copy/records", sql)),
+            json!([[first, records]])
+        );
     }
 }
 

@@ -43,7 +43,11 @@ impl Site {
         let (place, store, section) = match kind {
             StoreKind::Folder => {
                 let store = folder.path().join("store");
-                (Place::Folder(store.clone()), store.clone(), format!("url = \"file://{}\"\n", store.display()))
+                (
+                    Place::Folder(store.clone()),
+                    store.clone(),
+                    format!("url = \"file://{}\"\n", store.display()),
+                )
             }
             StoreKind::S3 => {
                 // A bucket of its own: what is left in it is this test's alone.
@@ -51,8 +55,9 @@ impl Site {
                 let endpoint = setting("TIDEMILL_TEST_S3_ENDPOINT");
                 let store = PathBuf::from(setting("TIDEMILL_TEST_S3_FOLDER")).join(&bucket);
                 fs::create_dir(&store).expect("a folder of the S3 server is a bucket");
-                let section =
-                    format!("url = \"s3://{bucket}/lake\"\nendpoint = \"{endpoint}\"\npath_style = true\nregion = \"us-east-1\"\n");
+                let section = format!(
+                    "url = \"s3://{bucket}/lake\"\nendpoint = \"{endpoint}\"\npath_style = true\nregion = \"us-east-1\"\n"
+                );
                 (Place::S3(format!("{bucket}/lake")), store.join("lake"), section)
             }
         };
@@ -63,7 +68,8 @@ impl Site {
         );
         site.write("tidemill.toml", &toml);
         for name in ["clean-clicks", "passthrough-raw", "fan-out", "enrich"] {
-            let wasm = fs::read(components().join(format!("{name}.wasm"))).expect("the sample components are built");
+            let wasm = fs::read(components().join(format!("{name}.wasm")))
+                .expect("the sample components are built");
             site.write(&format!("transforms/{name}.wasm"), wasm);
         }
         site.write("pipelines/.keep", "");
@@ -81,7 +87,8 @@ impl Site {
     /// When that fails.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path().join(name);
-        fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder can be made");
+        fs::create_dir_all(path.parent().expect("a file has a folder"))
+            .expect("a folder can be made");
         fs::write(path, content).expect("a file can be written");
     }
 
@@ -107,7 +114,12 @@ impl Site {
     pub fn verify(&self) {
         let output = self.tidemill(&["verify", "--config", "tidemill.toml"]);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "verify: {}\n{}", text(&output.stdout), text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "verify: {}\n{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
     }
 
     /// Starts a host.
@@ -123,7 +135,9 @@ impl Site {
     /// # Panics
     /// When it can't be started.
     pub fn run_with(&self, arguments: &[&str]) -> Host {
-        let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a free port");
+        let free = TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("a free port");
         let log = self.path().join(format!("{}.log", unique("host")));
         let listen = free.to_string();
         let mut command = self.command(&["run", "--config", "tidemill.toml", "--listen", &listen]);
@@ -156,7 +170,8 @@ impl Host {
     /// Answer of its HTTP server, if there is one: status and body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.listen).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: tidemill\r\nConnection: close\r\n\r\n").ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: tidemill\r\nConnection: close\r\n\r\n")
+            .ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -194,7 +209,12 @@ impl Host {
     pub fn kill(mut self) {
         self.signal(Signal::KILL);
         let status = self.child.wait().expect("it is our child");
-        assert_eq!(status.signal(), Some(9), "the host ended before it was killed:\n{}", self.log());
+        assert_eq!(
+            status.signal(),
+            Some(9),
+            "the host ended before it was killed:\n{}",
+            self.log()
+        );
     }
 
     /// Waits until it ends.

@@ -43,13 +43,19 @@ impl Record {
 /// # Panics
 /// When the broker refuses.
 pub fn create_topic(topic: &str, partitions: i32, options: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("an admin client needs a broker's address alone");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .expect("an admin client needs a broker's address alone");
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let new = options.iter().fold(new, |new, (name, value)| new.set(name, value));
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs no more than a thread");
-    let created = runtime.block_on(admin.create_topics([&new], &options)).expect("the broker answers");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime needs no more than a thread");
+    let created =
+        runtime.block_on(admin.create_topics([&new], &options)).expect("the broker answers");
     created[0].as_ref().unwrap_or_else(|error| panic!("create {topic}: {error:?}"));
 }
 
@@ -99,8 +105,10 @@ pub fn committed(group: &str, topic: &str, partitions: i32) -> Vec<i64> {
     for partition in 0..partitions {
         list.add_partition(topic, partition);
     }
-    let list = consumer.committed_offsets(list, Duration::from_secs(20)).expect("the broker answers");
-    let offset = |partition| list.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
+    let list =
+        consumer.committed_offsets(list, Duration::from_secs(20)).expect("the broker answers");
+    let offset =
+        |partition| list.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
     (0..partitions).map(|partition| offset(partition).unwrap_or_default().max(0)).collect()
 }
 
@@ -109,10 +117,18 @@ pub fn committed(group: &str, topic: &str, partitions: i32) -> Vec<i64> {
 /// # Panics
 /// When the broker refuses.
 pub fn delete_records(topic: &str, partition: i32, before: i64) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers()).create().expect("an admin client needs a broker's address alone");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .expect("an admin client needs a broker's address alone");
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(before)).expect("an offset is not negative");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs no more than a thread");
-    runtime.block_on(admin.delete_records(&list, &AdminOptions::new())).expect("the broker deletes records");
+    list.add_partition_offset(topic, partition, Offset::Offset(before))
+        .expect("an offset is not negative");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime needs no more than a thread");
+    runtime
+        .block_on(admin.delete_records(&list, &AdminOptions::new()))
+        .expect("the broker deletes records");
 }

@@ -15,7 +15,8 @@ use std::{
 /// # Panics
 /// When it is not set: the tests run by `cargo xtask test`, which starts the servers that they need.
 pub fn setting(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `cargo xtask test`"))
+    env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the tests by `cargo xtask test`"))
 }
 
 /// The folder of the sample components.
@@ -45,6 +46,8 @@ pub fn eventually<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Op
 
 /// A name that no other test uses.
 pub fn unique(prefix: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is after 1970");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("it is after 1970");
     format!("{prefix}-{}-{}", std::process::id(), now.subsec_nanos())
 }

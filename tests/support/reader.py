@@ -26,7 +26,7 @@ else:
     files = [file.path for file in files if file.path.endswith(".parquet")]
     if files:
         data = pyarrow.dataset.dataset(files, filesystem=store, format="parquet", partitioning="hive")
-        table = data.to_table(columns={name: pyarrow.dataset.field(name) for name in data.schema.names} | {"filename": pyarrow.dataset.field("__filename")})
+        table = data.to_table()
         connection.register("rows", table)
     else:
         connection.execute("CREATE TABLE rows (nothing INTEGER)")

@@ -1,6 +1,9 @@
 //! The judge: DuckDB and pyarrow read what the host wrote, knowing nothing of how.
 
-use std::{io::Write, process::{Command, Stdio}};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
@@ -15,8 +18,7 @@ pub enum Place {
     S3(String),
 }
 
-/// Runs a query over all Parquet files below a place (relative to its root), by their hive partitions; the table is `rows`,
-/// and the file of each row is `filename`. One JSON array a result row.
+/// Runs a query over all Parquet files below a place (relative to its root), by their hive partitions; the table is `rows`. One JSON array a result row.
 ///
 /// # Panics
 /// When a file can't be read, or the query is wrong.
@@ -33,9 +35,18 @@ pub fn query(place: &Place, below: &str, sql: &str) -> Vec<Vec<Value>> {
         .stderr(Stdio::piped())
         .spawn()
         .expect("python runs");
-    child.stdin.take().expect("it is piped").write_all(include_bytes!("reader.py")).expect("python reads its program");
+    child
+        .stdin
+        .take()
+        .expect("it is piped")
+        .write_all(include_bytes!("reader.py"))
+        .expect("python reads its program");
     let output = child.wait_with_output().expect("python ends");
-    assert!(output.status.success(), "the reader failed: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "the reader failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let rows: Value = serde_json::from_slice(&output.stdout).expect("the reader prints JSON");
     let rows = rows.as_array().expect("an array of rows");
     rows.iter().map(|row| row.as_array().expect("a row is an array").clone()).collect()

@@ -36,7 +36,9 @@ enum Chore {
 fn main() -> Result<()> {
     let shell = Shell::new()?;
     // Cargo runs this with the package's folder in the environment, wherever it was called.
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("xtask lies in the repository")?;
     shell.change_dir(root);
     match Arguments::parse().chore {
         Chore::Demo { arguments } => demo(&shell, &arguments),
@@ -49,11 +51,15 @@ fn main() -> Result<()> {
 fn demo(shell: &Shell, arguments: &[String]) -> Result<()> {
     setup::say("1/4 the Rust target for components and clippy, rustfmt (seconds)");
     setup::toolchain(shell)?;
-    setup::say("2/4 the C compiler and OpenSSL's headers (seconds; up to a minute where they are missing)");
+    setup::say(
+        "2/4 the C compiler and OpenSSL's headers (seconds; up to a minute where they are missing)",
+    );
     setup::native(shell)?;
     setup::say("3/4 the sample transforms (a minute the first time)");
     setup::transforms(shell)?;
-    setup::say("4/4 a release build of tidemill (10 to 20 minutes on two cores the first time, seconds later)");
+    setup::say(
+        "4/4 a release build of tidemill (10 to 20 minutes on two cores the first time, seconds later)",
+    );
     cmd!(shell, "cargo build --release --package tidemill").run()?;
     let tidemill = setup::target_folder(shell)?.join("release").join("tidemill");
     setup::say("running tidemill demo");

@@ -79,7 +79,10 @@ impl Server {
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(log).unwrap_or_default();
                 let tail: Vec<_> = log.lines().rev().take(20).collect();
-                bail!("{name} does not answer; the end of its log:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+                bail!(
+                    "{name} does not answer; the end of its log:\n{}",
+                    tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+                );
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
@@ -103,7 +106,10 @@ fn kafka(shell: &Shell, tools: &Tools, folder: &Path) -> Result<Server> {
     );
     File::create(&properties)?.write_all(text.as_bytes())?;
     let classes = tools.kafka();
-    let id = cmd!(shell, "java -cp {classes} kafka.tools.StorageTool random-uuid").quiet().ignore_stderr().read()?;
+    let id = cmd!(shell, "java -cp {classes} kafka.tools.StorageTool random-uuid")
+        .quiet()
+        .ignore_stderr()
+        .read()?;
     cmd!(shell, "java -cp {classes} kafka.tools.StorageTool format -t {id} -c {properties}")
         .quiet()
         .ignore_stdout()
@@ -153,7 +159,10 @@ pub(crate) fn by_hand(shell: &Shell) -> Result<()> {
     let servers = Servers::start(shell, &tools)?;
     println!("kafka:  {}", servers.brokers());
     println!("s3:     {}, bucket {BUCKET}", servers.s3());
-    println!("export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION=us-east-1", CREDENTIALS.0, CREDENTIALS.1);
+    println!(
+        "export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION=us-east-1",
+        CREDENTIALS.0, CREDENTIALS.1
+    );
     println!("Ctrl-C ends both");
     // The terminal sends Ctrl-C to the servers as well; without a terminal, whoever ends this ends them.
     loop {

@@ -27,7 +27,9 @@ pub(crate) fn toolchain(shell: &Shell) -> Result<()> {
 
 /// Sees to it that librdkafka can be built.
 pub(crate) fn native(shell: &Shell) -> Result<()> {
-    let has = |program: &str| cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().read().is_ok();
+    let has = |program: &str| {
+        cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().read().is_ok()
+    };
     let openssl = || cmd!(shell, "pkg-config --exists openssl").quiet().run().is_ok();
     if ["make", "gcc", "g++", "pkg-config"].iter().all(|program| has(program)) && openssl() {
         return Ok(());
@@ -41,7 +43,9 @@ pub(crate) fn install(shell: &Shell, packages: &[&str]) -> Result<()> {
     let root = cmd!(shell, "id -u").quiet().read().is_ok_and(|id| id == "0");
     let sudo = cmd!(shell, "sudo -n true").quiet().ignore_stderr().run().is_ok();
     if cmd!(shell, "apt-get --version").quiet().read().is_err() || !(root || sudo) {
-        bail!("please install {list} (on Debian and Ubuntu: sudo apt-get install {list}), then run this again");
+        bail!(
+            "please install {list} (on Debian and Ubuntu: sudo apt-get install {list}), then run this again"
+        );
     }
     say(&format!("installing {list}"));
     let prefix: &[&str] = if root { &[] } else { &["sudo", "-n"] };
@@ -52,8 +56,9 @@ pub(crate) fn install(shell: &Shell, packages: &[&str]) -> Result<()> {
     };
     prefixed(&["apt-get", "update", "-q"])?;
     let install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"];
-    prefixed(&[&install[..], packages].concat())
-        .with_context(|| format!("failed to install {list}: install them by hand, then run this again"))
+    prefixed(&[&install[..], packages].concat()).with_context(|| {
+        format!("failed to install {list}: install them by hand, then run this again")
+    })
 }
 
 /// Builds the sample transforms and puts them where the host embeds them from.
@@ -81,6 +86,7 @@ pub(crate) fn guests(shell: &Shell) -> Result<PathBuf> {
 
 /// Where cargo builds.
 pub(crate) fn target_folder(shell: &Shell) -> Result<PathBuf> {
-    let folder = shell.var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let folder =
+        shell.var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     Ok(shell.current_dir().join(folder))
 }

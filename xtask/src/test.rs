@@ -51,15 +51,22 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         ("TIDEMILL_TEST_S3_BUCKET", BUCKET.to_owned()),
         ("TIDEMILL_TEST_S3_FOLDER", servers.s3_folder().display().to_string()),
         ("TIDEMILL_TEST_PYTHON", tools.python().display().to_string()),
-        ("TIDEMILL_TEST_COMPONENTS", shell.current_dir().join("host/components").display().to_string()),
+        (
+            "TIDEMILL_TEST_COMPONENTS",
+            shell.current_dir().join("host/components").display().to_string(),
+        ),
         ("TIDEMILL_TEST_GUESTS", guests.display().to_string()),
-        ("TIDEMILL_TEST_BIN", setup::target_folder(shell)?.join("debug").join("tidemill").display().to_string()),
+        (
+            "TIDEMILL_TEST_BIN",
+            setup::target_folder(shell)?.join("debug").join("tidemill").display().to_string(),
+        ),
         ("TIDEMILL_TEST_FULL", if options.full { "1" } else { "" }.to_owned()),
         ("AWS_ACCESS_KEY_ID", CREDENTIALS.0.to_owned()),
         ("AWS_SECRET_ACCESS_KEY", CREDENTIALS.1.to_owned()),
         ("AWS_REGION", "us-east-1".to_owned()),
     ];
-    let _variables: Vec<_> = variables.iter().map(|(name, value)| shell.push_env(name, value)).collect();
+    let _variables: Vec<_> =
+        variables.iter().map(|(name, value)| shell.push_env(name, value)).collect();
     let nextest = tools.nextest();
     let profile = if options.full { "full" } else { "default" };
     let arguments = &options.arguments;

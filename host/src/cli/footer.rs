@@ -15,5 +15,7 @@ use crate::{
 pub(super) async fn read(store: &Store, key: &str, size: u64) -> Result<Footer, Fault> {
     let (store, key, runtime) = (store.clone(), key.to_owned(), Handle::current());
     let read = move || parquet::footer(size, |range| runtime.block_on(store.range(&key, range)));
-    spawn_blocking(read).await.map_err(|panic| Fault::bug("reading a footer panicked").caused_by(panic))?
+    spawn_blocking(read)
+        .await
+        .map_err(|panic| Fault::bug("reading a footer panicked").caused_by(panic))?
 }

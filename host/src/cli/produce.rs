@@ -78,9 +78,12 @@ impl Produce {
 
     fn send(&self, kafka: &Kafka, ledger: Option<Ledger>, stop: &AtomicBool) -> Result<(), Fault> {
         match self.partitions {
-            Some(partitions) => drop(kafka::create_topic(kafka, &self.topic, usize::from(partitions))?),
+            Some(partitions) => {
+                drop(kafka::create_topic(kafka, &self.topic, usize::from(partitions))?)
+            }
             None if kafka::partitions(kafka, &self.topic)?.is_none() => {
-                let text = format!("there is no topic {} at {}", self.topic, kafka.brokers.join(", "));
+                let text =
+                    format!("there is no topic {} at {}", self.topic, kafka.brokers.join(", "));
                 return Err(Fault::config(text).help("create it, or let `--partitions N` do so"));
             }
             None => {}
@@ -90,7 +93,8 @@ impl Produce {
         };
         let bar = progress::bar(self.records);
         let mut load = Load { clicks, ledger, bar };
-        let pace = Pace { rate: self.rate.map(|rate| u64::from(rate.get())), total: Some(self.records) };
+        let pace =
+            Pace { rate: self.rate.map(|rate| u64::from(rate.get())), total: Some(self.records) };
         let start = Instant::now();
         let produced = kafka::produce(kafka, &self.topic, pace, stop, &mut load);
         load.bar.finish_and_clear();

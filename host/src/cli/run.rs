@@ -13,7 +13,7 @@ use crate::{
     api::{Health, Phase, PipelineHealth, Server, Shown},
     config::{Host, Pipeline},
     fault::Fault,
-    pipeline::Runtime,
+    pipeline::{PipelineStatus, Runtime, State},
     telemetry::Metrics,
 };
 
@@ -68,14 +68,21 @@ impl Running {
         Ok(running)
     }
 
-    /// Keeps `/readyz` up to date until `end`.
+    /// Keeps `/readyz` up to date until `end`, or until no pipeline is left that did not fail.
     async fn until(&self, end: impl Future<Output = ()>) {
         tokio::pin!(end);
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 () = &mut end => return,
-                _ = ticks.tick() => self.look(),
+                _ = ticks.tick() => {
+                    self.look();
+                    let failed = |status: PipelineStatus| status.state == State::Failed;
+                    if self.runtime.status().into_iter().all(failed) {
+                        tracing::error!("every pipeline failed");
+                        return;
+                    }
+                }
             }
         }
     }

@@ -41,7 +41,13 @@ impl Log {
     /// The log from a checkpoint on.
     pub fn resume(checkpoint: Checkpoint) -> Self {
         let Checkpoint { seq, prev, positions, .. } = checkpoint;
-        Self { next: seq, prev, positions: positions.into_iter().collect(), through: seq, ..Self::default() }
+        Self {
+            next: seq,
+            prev,
+            positions: positions.into_iter().collect(),
+            through: seq,
+            ..Self::default()
+        }
     }
 
     /// The number of the next manifest.
@@ -85,7 +91,11 @@ impl Log {
             v: 1,
             seq: self.next,
             prev: self.prev.clone(),
-            positions: self.positions.iter().map(|(lane, position)| (lane.clone(), *position)).collect(),
+            positions: self
+                .positions
+                .iter()
+                .map(|(lane, position)| (lane.clone(), *position))
+                .collect(),
         })
     }
 
@@ -105,7 +115,10 @@ impl Log {
                 _ => known == Some(input.start) && input.start < input.end,
             };
             if !continues {
-                let text = format!("covers {} from {} to {}, its position is {known:?}", input.lane, input.start, input.end);
+                let text = format!(
+                    "covers {} from {} to {}, its position is {known:?}",
+                    input.lane, input.start, input.end
+                );
                 return Err(self.fork(manifest, &text));
             }
         }
@@ -188,10 +201,16 @@ mod tests {
     fn positions_move_only_forward_and_without_a_gap() {
         let mut log = Log::default();
         log.fold(&manifest(&log, Kind::Start, 5, 5)).unwrap();
-        assert_eq!(log.fold(&manifest(&log, Kind::Start, 9, 9)).unwrap_err().code, Some("LOG_FORK"));
+        assert_eq!(
+            log.fold(&manifest(&log, Kind::Start, 9, 9)).unwrap_err().code,
+            Some("LOG_FORK")
+        );
         log.fold(&manifest(&log, Kind::Data, 5, 8)).unwrap();
         for (start, end) in [(5, 8), (7, 9), (9, 10), (8, 8), (8, 7)] {
-            assert_eq!(log.fold(&manifest(&log, Kind::Data, start, end)).unwrap_err().code, Some("LOG_FORK"));
+            assert_eq!(
+                log.fold(&manifest(&log, Kind::Data, start, end)).unwrap_err().code,
+                Some("LOG_FORK")
+            );
         }
         let mut edited = manifest(&log, Kind::Data, 8, 9);
         edited.prev = "x".into();
@@ -206,7 +225,10 @@ mod tests {
         log.fold(&manifest(&log, Kind::Data, 0, 1)).unwrap();
         log.fold(&manifest(&log, Kind::Data, 1, 2)).unwrap();
         log.mark_published(2);
-        assert_eq!((log.checkpoint(), log.published()), (None, Published { through: 1, also: vec![2] }));
+        assert_eq!(
+            (log.checkpoint(), log.published()),
+            (None, Published { through: 1, also: vec![2] })
+        );
         log.mark_published(1);
         let checkpoint = log.checkpoint().unwrap();
         assert_eq!(checkpoint.seq, 3);

@@ -73,7 +73,10 @@ impl Manifest {
         })?;
         if manifest.encode() != bytes {
             let text = format!("{key} is not what Tidemill wrote: it was edited by hand");
-            return Err(Fault::outside(text).permanent().code("LOG_FORK").help("restore it from the bucket's versions"));
+            return Err(Fault::outside(text)
+                .permanent()
+                .code("LOG_FORK")
+                .help("restore it from the bucket's versions"));
         }
         Ok(manifest)
     }

@@ -132,7 +132,11 @@ impl Protocol {
 impl State {
     /// Both processes have done all they were asked to and know the whole log, and nothing is on its way.
     fn is_settled(&self) -> bool {
-        let done = |process: &Process| process.is_idle() && !self.is_behind(process) && process.writer.log().unpublished().is_empty();
+        let done = |process: &Process| {
+            process.is_idle()
+                && !self.is_behind(process)
+                && process.writer.log().unpublished().is_empty()
+        };
         self.store.late.is_empty() && self.writers.iter().all(done)
     }
 
@@ -230,7 +234,9 @@ impl Model for Protocol {
             }
             if state.flushes < self.bounds.flushes && process.open < 2 {
                 for subset in 1..4_u8 {
-                    if (0..2).all(|lane| subset & 1 << lane == 0 || process.ahead[lane] < self.bounds.records) {
+                    if (0..2).all(|lane| {
+                        subset & 1 << lane == 0 || process.ahead[lane] < self.bounds.records
+                    }) {
                         actions.push(Action::Flush(number, subset));
                     }
                 }
@@ -249,7 +255,15 @@ impl Model for Protocol {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
-        let fault = !matches!(action, Action::Flush(..) | Action::Serve(..) | Action::Land(_) | Action::Crash(_) | Action::Follow(_) | Action::Help(_));
+        let fault = !matches!(
+            action,
+            Action::Flush(..)
+                | Action::Serve(..)
+                | Action::Land(_)
+                | Action::Crash(_)
+                | Action::Follow(_)
+                | Action::Help(_)
+        );
         state.faults += u8::from(fault);
         match action {
             Action::Flush(number, subset) => {
@@ -258,14 +272,24 @@ impl Model for Protocol {
                 let process = &mut state.writers[number];
                 process.open += 1;
                 let mut inputs = Vec::new();
-                for (bit, lane) in lanes().into_iter().enumerate().filter(|(bit, _)| subset & 1 << bit != 0) {
+                for (bit, lane) in
+                    lanes().into_iter().enumerate().filter(|(bit, _)| subset & 1 << bit != 0)
+                {
                     let start = process.ahead[bit];
                     process.ahead[bit] += 1;
                     inputs.push(InputRange { lane, start, end: start + 1 });
                 }
                 let files: Vec<_> = (0..2).map(|n| file(format!("{nonce}-{n}"))).collect();
                 state.store.staged.extend(files.iter().map(|file| file.key.clone()));
-                let append = Append { nonce, kind: Kind::Data, inputs, transforms: vec![], files, counts: vec![], ts: String::new() };
+                let append = Append {
+                    nonce,
+                    kind: Kind::Data,
+                    inputs,
+                    transforms: vec![],
+                    files,
+                    counts: vec![],
+                    ts: String::new(),
+                };
                 state.feed(number, Event::Commit(append));
             }
             Action::Serve(number, place) => match state.writers[number].commands.remove(place) {
@@ -281,10 +305,15 @@ impl Model for Protocol {
                     let outcome = state.store.publish(&file);
                     state.feed(number, Event::Published(seq, file.key, outcome));
                 }
-                Command::Discard(files) => state.store.staged.retain(|key| !files.iter().any(|file| file.key == *key)),
-                Command::Followed | Command::Done(..) | Command::Halt(_) => unreachable!("`feed` takes these"),
+                Command::Discard(files) => {
+                    state.store.staged.retain(|key| !files.iter().any(|file| file.key == *key))
+                }
+                Command::Followed | Command::Done(..) | Command::Halt(_) => {
+                    unreachable!("`feed` takes these")
+                }
             },
-            Action::LoseAnswer(number, place) => match state.writers[number].commands.remove(place) {
+            Action::LoseAnswer(number, place) => match state.writers[number].commands.remove(place)
+            {
                 Command::Create(manifest) => {
                     state.store.create(manifest, self.mutant);
                     state.feed(number, Event::Created(false));
@@ -295,11 +324,15 @@ impl Model for Protocol {
                 }
                 _ => return None,
             },
-            Action::LoseRequest(number, place) => match state.writers[number].commands.remove(place) {
-                Command::Create(_) => state.feed(number, Event::Created(false)),
-                Command::Publish(seq, file) => state.feed(number, Event::Published(seq, file.key, Outcome::Unknown)),
-                _ => return None,
-            },
+            Action::LoseRequest(number, place) => {
+                match state.writers[number].commands.remove(place) {
+                    Command::Create(_) => state.feed(number, Event::Created(false)),
+                    Command::Publish(seq, file) => {
+                        state.feed(number, Event::Published(seq, file.key, Outcome::Unknown))
+                    }
+                    _ => return None,
+                }
+            }
             Action::Delay(number, place) => match state.writers[number].commands.remove(place) {
                 Command::Create(manifest) => {
                     state.store.late.insert((manifest.seq, manifest.encode()));
@@ -315,7 +348,8 @@ impl Model for Protocol {
             }
             Action::Follow(number) => state.feed(number, Event::Follow),
             Action::Help(number) => {
-                let unclaimed = state.writers[number].writer.log().unpublished().keys().copied().collect();
+                let unclaimed =
+                    state.writers[number].writer.log().unpublished().keys().copied().collect();
                 state.feed(number, Event::Help(unclaimed));
             }
             Action::Crash(number) => {
@@ -329,41 +363,71 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("every offset is committed once, in order, without a gap", |_, state: &State| {
-                let mut log = Log::default();
-                let whole = (0..).zip(state.store.log.keys()).all(|(seq, key)| seq == *key);
-                whole && state.store.log.values().all(|manifest| log.fold(manifest).is_ok())
+            Property::always(
+                "every offset is committed once, in order, without a gap",
+                |_, state: &State| {
+                    let mut log = Log::default();
+                    let whole = (0..).zip(state.store.log.keys()).all(|(seq, key)| seq == *key);
+                    whole && state.store.log.values().all(|manifest| log.fold(manifest).is_ok())
+                },
+            ),
+            Property::always("nothing is visible that is not committed", |_, state: &State| {
+                state.store.ghosts.is_empty()
             }),
-            Property::always("nothing is visible that is not committed", |_, state: &State| state.store.ghosts.is_empty()),
             Property::always("what is claimed to be published is visible", |_, state: &State| {
                 let visible = |seq: &u64| {
-                    state.store.log.get(seq).is_some_and(|manifest| manifest.files.iter().all(|file| state.store.visible.contains(&file.key)))
+                    state.store.log.get(seq).is_some_and(|manifest| {
+                        manifest.files.iter().all(|file| state.store.visible.contains(&file.key))
+                    })
                 };
                 state.store.log.values().all(|manifest| {
-                    (0..manifest.published.through).all(|seq| visible(&seq)) && manifest.published.also.iter().all(visible)
+                    (0..manifest.published.through).all(|seq| visible(&seq))
+                        && manifest.published.also.iter().all(visible)
                 })
             }),
             Property::always("no committed file is ever lost", |_, state: &State| {
-                let there = |file: &File| state.store.staged.contains(&file.key) || state.store.visible.contains(&file.key);
+                let there = |file: &File| {
+                    state.store.staged.contains(&file.key)
+                        || state.store.visible.contains(&file.key)
+                };
                 state.store.log.values().flat_map(|manifest| &manifest.files).all(there)
             }),
-            Property::always("no writer halts", |_, state: &State| state.writers.iter().all(|process| process.halted.is_none())),
-            Property::always("when all is done, all that is committed is visible", |_, state: &State| {
-                !state.is_settled()
-                    || state.store.log.values().flat_map(|manifest| &manifest.files).all(|file| state.store.visible.contains(&file.key))
+            Property::always("no writer halts", |_, state: &State| {
+                state.writers.iter().all(|process| process.halted.is_none())
             }),
+            Property::always(
+                "when all is done, all that is committed is visible",
+                |_, state: &State| {
+                    !state.is_settled()
+                        || state
+                            .store
+                            .log
+                            .values()
+                            .flat_map(|manifest| &manifest.files)
+                            .all(|file| state.store.visible.contains(&file.key))
+                },
+            ),
             Property::sometimes("a flush is committed by each writer", |_, state: &State| {
                 state.is_settled() && state.store.log.len() >= 3 && state.store.visible.len() >= 4
             }),
             Property::sometimes("a stage is discarded by a fence", |_, state: &State| {
-                state.is_settled() && usize::from(state.flushes) * 2 > state.store.staged.len() + state.store.visible.len()
+                state.is_settled()
+                    && usize::from(state.flushes) * 2
+                        > state.store.staged.len() + state.store.visible.len()
             }),
         ]
     }
 }
 
 fn file(key: String) -> File {
-    File { output: String::new(), key, rows: 1, bytes: 1, sha256: String::new(), stage: Stage::Rename { id: String::new() } }
+    File {
+        output: String::new(),
+        key,
+        rows: 1,
+        bytes: 1,
+        sha256: String::new(),
+        stage: Stage::Rename { id: String::new() },
+    }
 }
 
 /// Tries every interleaving; answers how many states there are.
@@ -376,8 +440,19 @@ fn exhaust(bounds: Bounds) -> usize {
 fn is_caught(mutant: Mutant) -> bool {
     let bounds = Bounds { records: 2, flushes: 2, crashes: 1, faults: 1 };
     let model = Protocol { bounds, mutant: Some(mutant) };
-    let safety: Vec<_> = model.properties().iter().filter(|p| p.expectation == stateright::Expectation::Always).map(|p| p.name).collect();
-    let checker = model.checker().threads(2).finish_when(stateright::HasDiscoveries::AnyFailures).target_state_count(2_000_000).spawn_bfs().join();
+    let safety: Vec<_> = model
+        .properties()
+        .iter()
+        .filter(|p| p.expectation == stateright::Expectation::Always)
+        .map(|p| p.name)
+        .collect();
+    let checker = model
+        .checker()
+        .threads(2)
+        .finish_when(stateright::HasDiscoveries::AnyFailures)
+        .target_state_count(2_000_000)
+        .spawn_bfs()
+        .join();
     checker.discoveries().keys().any(|name| safety.contains(name))
 }
 
@@ -387,13 +462,15 @@ fn full() -> bool {
 
 #[test]
 fn faults_without_a_crash() {
-    let states = exhaust(Bounds { records: 1, flushes: if full() { 4 } else { 3 }, crashes: 0, faults: 1 });
+    let states =
+        exhaust(Bounds { records: 1, flushes: if full() { 4 } else { 3 }, crashes: 0, faults: 1 });
     assert!(states > 10_000, "{states}");
 }
 
 #[test]
 fn crashes_without_a_fault() {
-    let states = exhaust(Bounds { records: 1, flushes: 2, crashes: if full() { 2 } else { 1 }, faults: 0 });
+    let states =
+        exhaust(Bounds { records: 1, flushes: 2, crashes: if full() { 2 } else { 1 }, faults: 0 });
     assert!(states > 10_000, "{states}");
 }
 

@@ -42,7 +42,10 @@ pub fn hive_segment(key: &str, value: Option<&str>) -> Result<String, Refusal> {
     }
     let segment = format!("{key}={}", utf8_percent_encode(value, ENCODED));
     if segment.len() > MAX_SEGMENT {
-        let text = format!("the folder of the hive partition {key} would have {} bytes, {MAX_SEGMENT} are possible", segment.len());
+        let text = format!(
+            "the folder of the hive partition {key} would have {} bytes, {MAX_SEGMENT} are possible",
+            segment.len()
+        );
         return Err(Refusal(text));
     }
     Ok(segment)
@@ -55,7 +58,10 @@ pub fn hive_segment(key: &str, value: Option<&str>) -> Result<String, Refusal> {
 pub fn hive_path(segments: &[String]) -> Result<String, Refusal> {
     let path = segments.join("/");
     if path.len() > MAX_PATH {
-        return Err(Refusal(format!("the hive partitions have {} bytes together, {MAX_PATH} are possible", path.len())));
+        return Err(Refusal(format!(
+            "the hive partitions have {} bytes together, {MAX_PATH} are possible",
+            path.len()
+        )));
     }
     Ok(path)
 }
@@ -76,7 +82,8 @@ pub fn data_key(
     nonce: &str,
     number: u32,
 ) -> String {
-    let opened = DateTime::from_timestamp_millis(opened).unwrap_or_default().format("%Y%m%dT%H%M%S");
+    let opened =
+        DateTime::from_timestamp_millis(opened).unwrap_or_default().format("%Y%m%dT%H%M%S");
     let folder = if hive_path.is_empty() { String::new() } else { format!("{hive_path}/") };
     format!("data/{pipeline}/{output}/{folder}{opened}-{seq_hint}-{nonce}-{number:03}.parquet")
 }

@@ -168,7 +168,10 @@ impl Writer {
 
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::Idle && !self.follow && self.waiting.is_empty() && self.publishing.is_empty()
+        self.phase == Phase::Idle
+            && !self.follow
+            && self.waiting.is_empty()
+            && self.publishing.is_empty()
     }
 
     /// Whether the log is being read up to its end, as `Follow` asks.
@@ -202,7 +205,9 @@ impl Writer {
                 self.next(commands);
             }
             Event::Created(ok) => self.created(ok, commands)?,
-            Event::Read(seq, manifest) if seq == self.log.next() => self.read(manifest, commands)?,
+            Event::Read(seq, manifest) if seq == self.log.next() => {
+                self.read(manifest, commands)?
+            }
             Event::Read(..) => {}
             Event::Published(seq, key, outcome) => self.published(seq, key, outcome, commands)?,
             Event::Help(seqs) => seqs.into_iter().for_each(|seq| self.publish(seq, commands)),
@@ -253,7 +258,10 @@ impl Writer {
 
     fn manifest(&self, append: &Append) -> Manifest {
         let Append { nonce, kind, inputs, transforms, files, counts, ts } = append.clone();
-        #[cfg_attr(not(any(test, feature = "mutants")), expect(unused_mut, reason = "a mutant claims too much"))]
+        #[cfg_attr(
+            not(any(test, feature = "mutants")),
+            expect(unused_mut, reason = "a mutant claims too much")
+        )]
         let mut published = self.log.published();
         #[cfg(any(test, feature = "mutants"))]
         self.mutate_claim(&mut published);
@@ -294,7 +302,9 @@ impl Writer {
     }
 
     fn created(&mut self, ok: bool, commands: &mut Vec<Command>) -> Result<(), Halt> {
-        let Phase::Creating(append) = std::mem::replace(&mut self.phase, Phase::Idle) else { return Ok(()) };
+        let Phase::Creating(append) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return Ok(());
+        };
         if ok {
             return self.committed(append, commands);
         }
@@ -322,7 +332,11 @@ impl Writer {
     }
 
     /// What is at the next number.
-    fn read(&mut self, manifest: Option<Manifest>, commands: &mut Vec<Command>) -> Result<(), Halt> {
+    fn read(
+        &mut self,
+        manifest: Option<Manifest>,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Halt> {
         match (std::mem::replace(&mut self.phase, Phase::Idle), manifest) {
             (Phase::Following(recovering), Some(manifest)) => {
                 self.fold(&manifest)?;
@@ -386,7 +400,13 @@ impl Writer {
         }
     }
 
-    fn published(&mut self, seq: u64, key: String, outcome: Outcome, commands: &mut Vec<Command>) -> Result<(), Halt> {
+    fn published(
+        &mut self,
+        seq: u64,
+        key: String,
+        outcome: Outcome,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Halt> {
         #[cfg(any(test, feature = "mutants"))]
         let outcome = self.mutate_published(seq, outcome);
         match outcome {
@@ -394,7 +414,11 @@ impl Writer {
             // Rule 10: once more.
             Outcome::Unknown => {
                 let files = self.log.unpublished().get(&seq);
-                commands.extend(files.and_then(|files| files.iter().find(|file| file.key == key)).map(|file| Command::Publish(seq, file.clone())));
+                commands.extend(
+                    files
+                        .and_then(|files| files.iter().find(|file| file.key == key))
+                        .map(|file| Command::Publish(seq, file.clone())),
+                );
                 return Ok(());
             }
             Outcome::Lost => return Err(Halt::StageLost(seq, key)),
@@ -434,7 +458,9 @@ impl Writer {
 
     fn mutate_create(&mut self, manifest: &Manifest, commands: &mut Vec<Command>) {
         if self.is(super::mutant::Mutant::PublishBeforeManifest) {
-            commands.extend(manifest.files.iter().map(|file| Command::Publish(manifest.seq, file.clone())));
+            commands.extend(
+                manifest.files.iter().map(|file| Command::Publish(manifest.seq, file.clone())),
+            );
         }
     }
 
@@ -444,7 +470,11 @@ impl Writer {
         }
     }
 
-    fn mutate_not_created(&mut self, append: Append, commands: &mut Vec<Command>) -> Option<Append> {
+    fn mutate_not_created(
+        &mut self,
+        append: Append,
+        commands: &mut Vec<Command>,
+    ) -> Option<Append> {
         use super::mutant::Mutant;
         if self.is(Mutant::MoveOnUnread) {
             let mut manifest = self.manifest(&append);

@@ -38,7 +38,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pipeline, manifests, files, rows, records, positions, problems } = self;
-        writeln!(f, "{pipeline}: {manifests} manifests, {files} files, {rows} rows of {records} records")?;
+        writeln!(
+            f,
+            "{pipeline}: {manifests} manifests, {files} files, {rows} rows of {records} records"
+        )?;
         for (topic, partition, position) in positions {
             writeln!(f, "  {topic}/{partition} next offset {position}")?;
         }
@@ -69,7 +72,10 @@ pub fn verify(pipeline: &str, manifests: &[(String, Vec<u8>)], files: &[(String,
             }
         };
         if names::seq_of(key) != Some(manifest.seq) || manifest.pipeline != pipeline {
-            report.problems.push(format!("{key} says that it is manifest {} of {}", manifest.seq, manifest.pipeline));
+            report.problems.push(format!(
+                "{key} says that it is manifest {} of {}",
+                manifest.seq, manifest.pipeline
+            ));
         }
         if let Err(fault) = log.fold(&manifest) {
             report.problems.push(format!("{key}: {fault}"));
@@ -85,23 +91,29 @@ pub fn verify(pipeline: &str, manifests: &[(String, Vec<u8>)], files: &[(String,
             }
         }
     }
-    let there: BTreeMap<&str, u64> = files.iter().map(|(key, bytes)| (key.as_str(), *bytes)).collect();
+    let there: BTreeMap<&str, u64> =
+        files.iter().map(|(key, bytes)| (key.as_str(), *bytes)).collect();
     for (key, bytes) in &named {
         match there.get(key.as_str()) {
             None => report.problems.push(format!("{key} is missing")),
-            Some(found) if found != bytes => report.problems.push(format!("{key} has {found} bytes, its manifest says {bytes}")),
+            Some(found) if found != bytes => {
+                report.problems.push(format!("{key} has {found} bytes, its manifest says {bytes}"))
+            }
             Some(_) => {}
         }
     }
     let unexpected = there.keys().filter(|key| !named.contains_key(**key));
     report.problems.extend(unexpected.map(|key| format!("{key} is in no manifest")));
     let positions = log.positions().iter();
-    report.positions = positions.map(|(lane, position)| (lane.topic.to_string(), lane.partition, *position)).collect();
+    report.positions = positions
+        .map(|(lane, position)| (lane.topic.to_string(), lane.partition, *position))
+        .collect();
     report
 }
 
 fn sorted(manifests: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
-    let mut sorted: Vec<_> = manifests.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())).collect();
+    let mut sorted: Vec<_> =
+        manifests.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())).collect();
     sorted.sort_unstable();
     sorted
 }
@@ -114,7 +126,10 @@ fn audit(key: &str, manifest: &Manifest, report: &mut Report) {
         let sum = counts.emitted + counts.dropped + counts.rejected + counts.broken;
         let offsets = u64::try_from(input.end - input.start).unwrap_or_default();
         if counts.records > offsets || sum != counts.records {
-            report.problems.push(format!("{key}: {} has {} records of {offsets} offsets, {sum} are accounted for", input.lane, counts.records));
+            report.problems.push(format!(
+                "{key}: {} has {} records of {offsets} offsets, {sum} are accounted for",
+                input.lane, counts.records
+            ));
         }
         for (output, count) in &counts.rows {
             *rows.entry(output).or_default() += count;
@@ -126,9 +141,14 @@ fn audit(key: &str, manifest: &Manifest, report: &mut Report) {
     }
     let outputs: BTreeSet<&str> = rows.keys().chain(written.keys()).copied().collect();
     for output in outputs {
-        let (counted, written) = (rows.get(output).copied().unwrap_or_default(), written.get(output).copied().unwrap_or_default());
+        let (counted, written) = (
+            rows.get(output).copied().unwrap_or_default(),
+            written.get(output).copied().unwrap_or_default(),
+        );
         if counted != written {
-            report.problems.push(format!("{key}: output {output} has {counted} rows by its counts, {written} in its files"));
+            report.problems.push(format!(
+                "{key}: output {output} has {counted} rows by its counts, {written} in its files"
+            ));
         }
     }
 }
@@ -155,7 +175,12 @@ mod tests {
                 sha256: String::new(),
                 stage: Stage::Rename { id: "s".into() },
             };
-            let counts = Counts { records, emitted: records, rows: [("clean".to_owned(), records)].into(), ..Counts::default() };
+            let counts = Counts {
+                records,
+                emitted: records,
+                rows: [("clean".to_owned(), records)].into(),
+                ..Counts::default()
+            };
             let manifest = Manifest {
                 v: 1,
                 pipeline: "p".into(),
@@ -189,7 +214,10 @@ mod tests {
     fn a_kept_promise_is_clean() {
         let (manifests, files) = log();
         let report = verify("p", &manifests, &files);
-        assert_eq!((report.problems.clone(), report.manifests, report.files, report.rows, report.records), (vec![], 3, 2, 5, 5));
+        assert_eq!(
+            (report.problems.clone(), report.manifests, report.files, report.rows, report.records),
+            (vec![], 3, 2, 5, 5)
+        );
         assert_eq!(report.positions, [("t".to_owned(), 0, 5)]);
     }
 
@@ -205,8 +233,14 @@ mod tests {
         let gap = [manifests[0].clone(), manifests[2].clone()];
         assert!(problems(&gap, &files).contains("LOG_FORK"));
         let mut edited = manifests.clone();
-        edited[1].1 = String::from_utf8(edited[1].1.clone()).unwrap().replace("\"end\":3", "\"end\":4").into_bytes();
-        assert!(problems(&edited, &files).contains("4 offsets") || problems(&edited, &files).contains("LOG_FORK"));
+        edited[1].1 = String::from_utf8(edited[1].1.clone())
+            .unwrap()
+            .replace("\"end\":3", "\"end\":4")
+            .into_bytes();
+        assert!(
+            problems(&edited, &files).contains("4 offsets")
+                || problems(&edited, &files).contains("LOG_FORK")
+        );
         let mut cut = manifests;
         cut[1].1.truncate(20);
         assert!(problems(&cut, &files).contains("is no manifest"));

@@ -39,7 +39,9 @@ impl Cache {
     pub(super) fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);
         let bytes = fs::read(&path).ok()?;
-        let whole = bytes.split_at_checked(HEADER).filter(|(header, body)| Sha256::digest(body).as_slice() == *header);
+        let whole = bytes
+            .split_at_checked(HEADER)
+            .filter(|(header, body)| Sha256::digest(body).as_slice() == *header);
         let component = whole.and_then(|(_, artefact)| deserialize(engine, artefact).ok());
         if component.is_none() {
             tracing::warn!(path = %path.display(), "a compiled component is damaged, it is compiled again");
@@ -48,9 +50,15 @@ impl Cache {
     }
 
     /// Keeps an artefact that was just compiled, and loads it.
-    pub(super) fn store(&self, engine: &wasmtime::Engine, digest: &str, artefact: &[u8]) -> Result<Component, Fault> {
-        let component = deserialize(engine, artefact)
-            .map_err(|error| Fault::bug("the compiler's artefact does not fit this host").caused_by(error))?;
+    pub(super) fn store(
+        &self,
+        engine: &wasmtime::Engine,
+        digest: &str,
+        artefact: &[u8],
+    ) -> Result<Component, Fault> {
+        let component = deserialize(engine, artefact).map_err(|error| {
+            Fault::bug("the compiler's artefact does not fit this host").caused_by(error)
+        })?;
         let path = self.path(digest);
         let written = tempfile::NamedTempFile::new_in(&self.folder).and_then(|mut file| {
             file.write_all(&Sha256::digest(artefact))?;

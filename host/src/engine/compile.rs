@@ -41,14 +41,24 @@ impl Compiler {
     /// When the system does not say where the binary is.
     pub fn this_binary() -> Result<Self, Fault> {
         let binary = std::env::current_exe();
-        binary.map(Self::Child).map_err(|error| Fault::outside("find this binary").permanent().caused_by(error))
+        binary
+            .map(Self::Child)
+            .map_err(|error| Fault::outside("find this binary").permanent().caused_by(error))
     }
 
     /// Compiles a component to an artefact.
-    pub(super) fn compile(&self, engine: &wasmtime::Engine, name: &str, wasm: &[u8]) -> Result<Vec<u8>, Fault> {
-        let refused = |text: String| Fault::transform(format!("component {name} can't be compiled: {text}"));
+    pub(super) fn compile(
+        &self,
+        engine: &wasmtime::Engine,
+        name: &str,
+        wasm: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        let refused =
+            |text: String| Fault::transform(format!("component {name} can't be compiled: {text}"));
         match self {
-            Self::InProcess => engine.precompile_component(wasm).map_err(|error| refused(format!("{error:#}"))),
+            Self::InProcess => {
+                engine.precompile_component(wasm).map_err(|error| refused(format!("{error:#}")))
+            }
             Self::Child(binary) => {
                 let started = Command::new(binary)
                     .arg(SUBCOMMAND)
@@ -58,7 +68,8 @@ impl Compiler {
                     .stderr(Stdio::piped())
                     .spawn();
                 let child = started.map_err(|error| {
-                    Fault::outside(format!("start {} to compile", binary.display())).caused_by(error)
+                    Fault::outside(format!("start {} to compile", binary.display()))
+                        .caused_by(error)
                 })?;
                 tracing::info!(component = name, bytes = wasm.len(), "compiling");
                 run(child, wasm.to_vec()).map_err(refused)
@@ -95,20 +106,29 @@ fn run(mut child: Child, wasm: Vec<u8>) -> Result<Vec<u8>, String> {
         Ok(_) => {
             let text = errors.join().unwrap_or_default();
             let text = text.trim();
-            Err(if text.is_empty() { format!("the compiler ended with {status}: it passed its limits") } else { text.to_owned() })
+            Err(if text.is_empty() {
+                format!("the compiler ended with {status}: it passed its limits")
+            } else {
+                text.to_owned()
+            })
         }
     }
 }
 
 /// What the hidden subcommand does: bounds itself, then compiles standard input to standard output.
 pub fn child() -> ExitCode {
-    let limit = |resource, limit| setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) });
+    let limit = |resource, limit| {
+        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
+    };
     let bounded = limit(Resource::As, MAX_ADDRESS_SPACE)
         .and_then(|()| limit(Resource::Cpu, MAX_CPU))
         .and_then(|()| limit(Resource::Core, 0))
         .and_then(|()| rustix::process::nice(10).map(drop));
-    let compiled = bounded.map_err(|error| format!("bound the compiler: {error}")).and_then(|()| compile());
-    match compiled.and_then(|artefact| std::io::stdout().write_all(&artefact).map_err(|error| error.to_string())) {
+    let compiled =
+        bounded.map_err(|error| format!("bound the compiler: {error}")).and_then(|()| compile());
+    match compiled.and_then(|artefact| {
+        std::io::stdout().write_all(&artefact).map_err(|error| error.to_string())
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(text) => {
             // The parent reads the text; if it is gone, nobody does.
@@ -121,6 +141,7 @@ pub fn child() -> ExitCode {
 fn compile() -> Result<Vec<u8>, String> {
     let mut wasm = Vec::new();
     std::io::stdin().read_to_end(&mut wasm).map_err(|error| error.to_string())?;
-    let engine = wasmtime::Engine::new(&limits::compile_config()).map_err(|error| error.to_string())?;
+    let engine =
+        wasmtime::Engine::new(&limits::compile_config()).map_err(|error| error.to_string())?;
     engine.precompile_component(&wasm).map_err(|error| format!("{error:#}"))
 }

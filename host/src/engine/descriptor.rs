@@ -29,19 +29,28 @@ pub(super) fn check(described: Described) -> Result<Descriptor, String> {
     let mut names = HashSet::new();
     for schema in described.outputs {
         let name = schema.name;
-        let legal = (1..=63).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let legal = (1..=63).contains(&name.len())
+            && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         if !legal || name == "dead_letters" {
-            return Err(format!("an output with the name {name:?}: names are [a-z0-9_]{{1,63}}, and not `dead_letters`"));
+            return Err(format!(
+                "an output with the name {name:?}: names are [a-z0-9_]{{1,63}}, and not `dead_letters`"
+            ));
         }
         if !names.insert(name.clone()) {
             return Err(format!("two outputs with the name {name}"));
         }
-        let fields = trees(&schema.fields).map_err(|error| format!("output {name} with {error}"))?;
+        let fields =
+            trees(&schema.fields).map_err(|error| format!("output {name} with {error}"))?;
         if fields.is_empty() || fields.len() != schema.origins.len() {
-            return Err(format!("output {name} with {} fields and {} origins", fields.len(), schema.origins.len()));
+            return Err(format!(
+                "output {name} with {} fields and {} origins",
+                fields.len(),
+                schema.origins.len()
+            ));
         }
         let fields = fields.into_iter().zip(schema.origins).map(|(field, origin)| {
-            let origin = origin_of(&field, origin, &input).map_err(|error| format!("output {name} with {error}"))?;
+            let origin = origin_of(&field, origin, &input)
+                .map_err(|error| format!("output {name} with {error}"))?;
             Ok((field, origin))
         });
         outputs.push(Output { fields: fields.collect::<Result<_, String>>()?, name });
@@ -53,13 +62,23 @@ pub(super) fn check(described: Described) -> Result<Descriptor, String> {
 fn origin_of(field: &Field, origin: wit::Origin, input: &Input) -> Result<Origin, String> {
     let wit::Origin::Input(name) = origin else { return Ok(Origin::Computed) };
     let Input::Rows(fields) = input else {
-        return Err(format!("field {} from input field {name}, but it reads raw records", field.name));
+        return Err(format!(
+            "field {} from input field {name}, but it reads raw records",
+            field.name
+        ));
     };
     let place = fields.iter().position(|(input, _)| input.name == name);
-    let place = place.ok_or_else(|| format!("field {} from input field {name}, which it does not declare", field.name))?;
+    let place = place.ok_or_else(|| {
+        format!("field {} from input field {name}, which it does not declare", field.name)
+    })?;
     let input = &fields[place].0;
-    if (input.data_type, &input.children) != (field.data_type, &field.children) || (input.nullable && !field.nullable) {
-        return Err(format!("field {} from input field {name}, which has another type or may be null", field.name));
+    if (input.data_type, &input.children) != (field.data_type, &field.children)
+        || (input.nullable && !field.nullable)
+    {
+        return Err(format!(
+            "field {} from input field {name}, which has another type or may be null",
+            field.name
+        ));
     }
     Ok(Origin::Input(place))
 }
@@ -78,7 +97,11 @@ fn trees(fields: &[wit::Field]) -> Result<Vec<Field>, String> {
 /// Schemas may nest this deep.
 const MAX_DEPTH: u32 = 32;
 
-fn tree<'a>(field: &wit::Field, rest: &mut impl Iterator<Item = &'a wit::Field>, depth: u32) -> Result<Field, String> {
+fn tree<'a>(
+    field: &wit::Field,
+    rest: &mut impl Iterator<Item = &'a wit::Field>,
+    depth: u32,
+) -> Result<Field, String> {
     let name = &field.name;
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(format!("the field name {name:?}"));
@@ -90,7 +113,9 @@ fn tree<'a>(field: &wit::Field, rest: &mut impl Iterator<Item = &'a wit::Field>,
         wit::DataType::Float32 => (DataType::Float32, 0..=0),
         wit::DataType::Float64 => (DataType::Float64, 0..=0),
         wit::DataType::Decimal((precision, scale)) => {
-            if !(1..=38).contains(&precision) || !u8::try_from(scale).is_ok_and(|scale| scale <= precision) {
+            if !(1..=38).contains(&precision)
+                || !u8::try_from(scale).is_ok_and(|scale| scale <= precision)
+            {
                 return Err(format!("field {name} of decimal({precision}, {scale})"));
             }
             (DataType::Decimal(precision, scale), 0..=0)

@@ -53,18 +53,30 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(limiter: Limiter, lines: Lines, metrics: Option<Arc<dyn GuestMetrics>>) -> Self {
+    pub(super) fn new(
+        limiter: Limiter,
+        lines: Lines,
+        metrics: Option<Arc<dyn GuestMetrics>>,
+    ) -> Self {
         // No folder, no variable, no argument, no address: the builder grants nothing by itself, but names of hosts and sockets.
         let mut wasi = WasiCtx::builder();
         wasi.stdout(Stream { lines: lines.clone(), level: Level::Info });
         wasi.stderr(Stream { lines: lines.clone(), level: Level::Warn });
         wasi.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
-        Self { wasi: wasi.build(), table: ResourceTable::new(), limiter, lines, metrics, series: HashSet::new() }
+        Self {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            limiter,
+            lines,
+            metrics,
+            series: HashSet::new(),
+        }
     }
 
     /// Whether a metric may be recorded: its name is one, and it is not one series too many.
     fn admits(&mut self, name: &str, labels: &[(String, String)]) -> bool {
-        let legal = (1..=63).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let legal = (1..=63).contains(&name.len())
+            && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let series = format!("{name}{labels:?}");
         if legal && self.series.contains(&series) {
             return true;
@@ -165,7 +177,13 @@ impl Lines {
             inner.written = 0;
             let suppressed = std::mem::take(&mut inner.suppressed);
             if suppressed > 0 {
-                inner.write(Level::Warn, &format!("{suppressed} lines were suppressed: more than {} a second", inner.rate));
+                inner.write(
+                    Level::Warn,
+                    &format!(
+                        "{suppressed} lines were suppressed: more than {} a second",
+                        inner.rate
+                    ),
+                );
             }
         }
         if inner.written >= inner.rate {
@@ -222,7 +240,9 @@ struct Pipe {
 impl Pipe {
     fn push(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
-        while let Some(end) = memchr::memchr(b'\n', &self.rest).or((self.rest.len() >= MAX_LINE).then_some(MAX_LINE - 1)) {
+        while let Some(end) = memchr::memchr(b'\n', &self.rest)
+            .or((self.rest.len() >= MAX_LINE).then_some(MAX_LINE - 1))
+        {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
             self.stream.lines.line(self.stream.level, line.trim_end_matches('\n'));
@@ -259,7 +279,11 @@ impl OutputStream for Pipe {
 }
 
 impl AsyncWrite for Pipe {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.push(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -11,8 +11,8 @@ use super::{
     bindings::{
         Transformer,
         tidemill::transform::types::{
-            Batch as BatchParam, BytesParam, ColumnParam, Headers as HeadersParam, Payload as PayloadParam, Raw as RawParam,
-            Rows as RowsParam, ValuesParam,
+            Batch as BatchParam, BytesParam, ColumnParam, Headers as HeadersParam,
+            Payload as PayloadParam, Raw as RawParam, Rows as RowsParam, ValuesParam,
         },
     },
     descriptor,
@@ -49,7 +49,10 @@ pub struct Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance").field("component", &self.component).field("gone", &self.gone).finish_non_exhaustive()
+        f.debug_struct("Instance")
+            .field("component", &self.component)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,31 +63,50 @@ impl Probe {
         limits: &Limits,
         metrics: Option<Arc<dyn GuestMetrics>>,
     ) -> Result<Self, Fault> {
-        let lines = Lines::new(&context.pipeline, &component.name, &component.digest, limits.log_lines);
+        let lines =
+            Lines::new(&context.pipeline, &component.name, &component.digest, limits.log_lines);
         let guest = Guest::new(Limiter::new(limits)?, lines, metrics);
         let mut store = limits::store(&component.engine.engine, guest);
         limits::set_deadline(&mut store, limits);
-        let guest = component.linked.instantiate(&mut store).map_err(|error| failure(&component, &mut store, limits, "start", error))?;
+        let guest = component
+            .linked
+            .instantiate(&mut store)
+            .map_err(|error| failure(&component, &mut store, limits, "start", error))?;
         Ok(Self { component, limits: *limits, store, guest })
     }
 
     /// What the transform takes and gives; asked twice, since it must not depend on chance.
-    pub(super) fn describe(mut self, config: &serde_json::Value) -> Result<(Descriptor, Self), Fault> {
+    pub(super) fn describe(
+        mut self,
+        config: &serde_json::Value,
+    ) -> Result<(Descriptor, Self), Fault> {
         let (first, second) = (self.ask(config)?, self.ask(config)?);
         if first != second {
-            return Err(Fault::transform(format!("component {} describes itself otherwise when it is asked again", self.component.name)));
+            return Err(Fault::transform(format!(
+                "component {} describes itself otherwise when it is asked again",
+                self.component.name
+            )));
         }
         Ok((first, self))
     }
 
     fn ask(&mut self, config: &serde_json::Value) -> Result<Descriptor, Fault> {
         limits::set_deadline(&mut self.store, &self.limits);
-        let asked = self.guest.tidemill_transform_transform().call_describe(&mut self.store, &config.to_string());
+        let asked = self
+            .guest
+            .tidemill_transform_transform()
+            .call_describe(&mut self.store, &config.to_string());
         let name = &self.component.name;
         let described = asked
-            .map_err(|error| failure(&self.component, &mut self.store, &self.limits, "describe itself", error))?
-            .map_err(|text| Fault::config(format!("component {name} refuses its configuration: {text}")).help("mend `transforms.config`"))?;
-        descriptor::check(described).map_err(|text| Fault::transform(format!("component {name} describes {text}")))
+            .map_err(|error| {
+                failure(&self.component, &mut self.store, &self.limits, "describe itself", error)
+            })?
+            .map_err(|text| {
+                Fault::config(format!("component {name} refuses its configuration: {text}"))
+                    .help("mend `transforms.config`")
+            })?;
+        descriptor::check(described)
+            .map_err(|text| Fault::transform(format!("component {name} describes {text}")))
     }
 
     pub(super) fn init(self, config: &serde_json::Value) -> Result<Instance, Fault> {
@@ -96,7 +118,11 @@ impl Probe {
             .call_init(&mut store, &config.to_string())
             .map_err(|error| failure(&component, &mut store, &limits, "initialise", error))?
             .map_err(|text| {
-                Fault::config(format!("component {} refuses its configuration: {text}", component.name)).help("mend `transforms.config`")
+                Fault::config(format!(
+                    "component {} refuses its configuration: {text}",
+                    component.name
+                ))
+                .help("mend `transforms.config`")
             })?;
         let schemas = descriptor.outputs.iter().map(crate::schema::Output::to_arrow).collect();
         Ok(Instance { component, descriptor, schemas, limits, store, guest, gone: false })
@@ -123,10 +149,16 @@ impl Instance {
         let of = |fault: Fault| {
             let first = batch.offsets.first().copied().unwrap_or_default();
             let end = batch.offsets.last().map_or(first, |last| last + 1);
-            Fault { message: format!("{} at {} offsets {first} to {end}", fault.message, batch.lane), ..fault }
+            Fault {
+                message: format!("{} at {} offsets {first} to {end}", fault.message, batch.lane),
+                ..fault
+            }
         };
         if self.gone {
-            return Err(of(Fault::transform(format!("component {} trapped before", self.component.name))));
+            return Err(of(Fault::transform(format!(
+                "component {} trapped before",
+                self.component.name
+            ))));
         }
         let result = self.call(batch, payload);
         self.gone |= result.is_err();
@@ -137,23 +169,38 @@ impl Instance {
         limits::set_deadline(&mut self.store, &self.limits);
         let name = &self.component.name;
         let processed = call(&self.guest, &mut self.store, &self.descriptor.input, batch, payload)
-            .map_err(|error| failure(&self.component, &mut self.store, &self.limits, "process a batch", error))?
+            .map_err(|error| {
+                failure(&self.component, &mut self.store, &self.limits, "process a batch", error)
+            })?
             .map_err(|text| Fault::transform(format!("component {name} failed a batch: {text}")))?;
         let bytes = lift::size(&processed);
         if bytes > self.limits.output {
-            let text = format!("component {name} gave {bytes} bytes for a batch, {} are allowed", self.limits.output);
-            return Err(Fault::transform(text).help("raise `limits.output` of the transform, or let it give less"));
+            let text = format!(
+                "component {name} gave {bytes} bytes for a batch, {} are allowed",
+                self.limits.output
+            );
+            return Err(Fault::transform(text)
+                .help("raise `limits.output` of the transform, or let it give less"));
         }
         let records = match payload {
             Payload::Raw => batch.len(),
             Payload::Rows { rows, .. } => rows.len(),
         };
-        self.lift(processed, records, payload)
-            .map_err(|text| Fault::transform(format!("component {name} ({}) gives {text}", &self.component.digest[..12])))
+        self.lift(processed, records, payload).map_err(|text| {
+            Fault::transform(format!(
+                "component {name} ({}) gives {text}",
+                &self.component.digest[..12]
+            ))
+        })
     }
 
     /// Checks what the guest gave, adds carried fields, and turns places among the rows into places in the batch.
-    fn lift(&self, processed: lift::Processed, records: usize, payload: Payload<'_>) -> Result<Processed, String> {
+    fn lift(
+        &self,
+        processed: lift::Processed,
+        records: usize,
+        payload: Payload<'_>,
+    ) -> Result<Processed, String> {
         let place = |row: u32| match payload {
             Payload::Raw => row,
             Payload::Rows { rows, .. } => rows[row as usize],
@@ -164,7 +211,9 @@ impl Instance {
         for rejection in processed.rejections {
             let index = rejection.record_index;
             if previous.is_some_and(|previous| previous >= index) || index as usize >= records {
-                return Err(format!("rejection of record {index} out of order or of {records} records"));
+                return Err(format!(
+                    "rejection of record {index} out of order or of {records} records"
+                ));
             }
             previous = Some(index);
             rejected[index as usize] = true;
@@ -179,8 +228,11 @@ impl Instance {
             }
             seen[number] = true;
             let lineage = output.lineage;
-            if !lineage.is_sorted() || lineage.last().is_some_and(|&last| last as usize >= records) {
-                return Err(format!("lineage that falls, or that names more than {records} records"));
+            if !lineage.is_sorted() || lineage.last().is_some_and(|&last| last as usize >= records)
+            {
+                return Err(format!(
+                    "lineage that falls, or that names more than {records} records"
+                ));
             }
             if let Some(both) = lineage.iter().find(|&&row| rejected[row as usize]) {
                 return Err(format!("rows of record {both}, which it rejects"));
@@ -190,13 +242,20 @@ impl Instance {
             }
             let mut columns = output.columns.into_iter();
             let fields = &self.descriptor.outputs[number].fields;
-            let arrays = fields.iter().map(|(field, origin)| column(field, origin, &lineage, payload, &mut columns));
+            let arrays = fields
+                .iter()
+                .map(|(field, origin)| column(field, origin, &lineage, payload, &mut columns));
             let arrays = arrays.collect::<Result<Vec<_>, String>>()?;
             if columns.next().is_some() {
                 return Err("more columns than fields".to_owned());
             }
-            let rows = RecordBatch::try_new(Arc::clone(&self.schemas[number]), arrays).map_err(|error| format!("rows that can't be: {error}"))?;
-            outputs.push(Rows { output: number, lineage: lineage.into_iter().map(place).collect(), rows });
+            let rows = RecordBatch::try_new(Arc::clone(&self.schemas[number]), arrays)
+                .map_err(|error| format!("rows that can't be: {error}"))?;
+            outputs.push(Rows {
+                output: number,
+                lineage: lineage.into_iter().map(place).collect(),
+                rows,
+            });
         }
         Ok(Processed { outputs, rejections })
     }
@@ -214,7 +273,8 @@ fn column(
         (Origin::Computed, _) => lift::lift(field, lineage.len(), columns),
         (Origin::Input(place), Payload::Rows { columns, .. }) => {
             let rows = UInt32Array::from(lineage.to_vec());
-            arrow_select::take::take(&columns[*place], &rows, None).map_err(|error| format!("lineage that can't be followed: {error}"))
+            arrow_select::take::take(&columns[*place], &rows, None)
+                .map_err(|error| format!("lineage that can't be followed: {error}"))
         }
         (Origin::Input(_), Payload::Raw) => Err(format!("field {} of raw records", field.name)),
     }
@@ -223,19 +283,31 @@ fn column(
 type Answer = Result<lift::Processed, String>;
 
 /// Hands a batch over and calls the guest.
-fn call(guest: &Transformer, store: &mut Store<Guest>, input: &Input, batch: &Batch, payload: Payload<'_>) -> wasmtime::Result<Answer> {
+fn call(
+    guest: &Transformer,
+    store: &mut Store<Guest>,
+    input: &Input,
+    batch: &Batch,
+    payload: Payload<'_>,
+) -> wasmtime::Result<Answer> {
     let keys = lower::packed(&batch.keys);
     let interface = guest.tidemill_transform_transform();
     let (topic, partition) = (&*batch.lane.topic, batch.lane.partition);
     match payload {
         Payload::Raw => {
             let values = lower::packed(&batch.values);
-            let (names, headers) = (lower::packed(&batch.headers.names), lower::packed(&batch.headers.values));
-            let headers = HeadersParam { ends: &batch.headers.ends, names: param(&names), values: param(&headers) };
+            let (names, headers) =
+                (lower::packed(&batch.headers.names), lower::packed(&batch.headers.values));
+            let headers = HeadersParam {
+                ends: &batch.headers.ends,
+                names: param(&names),
+                values: param(&headers),
+            };
             let raw = RawParam { keys: param(&keys), values: param(&values), headers };
             let (offsets, timestamps) = (&batch.offsets[..], &batch.timestamps[..]);
             let payload = PayloadParam::Raw(raw);
-            interface.call_process(store, BatchParam { topic, partition, offsets, timestamps, payload })
+            interface
+                .call_process(store, BatchParam { topic, partition, offsets, timestamps, payload })
         }
         Payload::Rows { columns, rows } => {
             let mut lowered = Vec::new();
@@ -248,9 +320,13 @@ fn call(guest: &Transformer, store: &mut Store<Guest>, input: &Input, batch: &Ba
             }
             let columns: Vec<_> = lowered.iter().map(param).collect();
             if rows.len() == batch.len() {
-                let payload = PayloadParam::Rows(RowsParam { keys: param(&keys), columns: &columns });
+                let payload =
+                    PayloadParam::Rows(RowsParam { keys: param(&keys), columns: &columns });
                 let (offsets, timestamps) = (&batch.offsets[..], &batch.timestamps[..]);
-                return interface.call_process(store, BatchParam { topic, partition, offsets, timestamps, payload });
+                return interface.call_process(
+                    store,
+                    BatchParam { topic, partition, offsets, timestamps, payload },
+                );
             }
             // Some records are broken: what stands beside the columns leaves them out as well.
             let mut kept = crate::record::PackedBytes::default();
@@ -260,7 +336,16 @@ fn call(guest: &Transformer, store: &mut Store<Guest>, input: &Input, batch: &Ba
             let timestamps: Vec<i64> = places().map(|place| batch.timestamps[place]).collect();
             let kept = lower::packed(&kept);
             let payload = PayloadParam::Rows(RowsParam { keys: param(&kept), columns: &columns });
-            interface.call_process(store, BatchParam { topic, partition, offsets: &offsets, timestamps: &timestamps, payload })
+            interface.call_process(
+                store,
+                BatchParam {
+                    topic,
+                    partition,
+                    offsets: &offsets,
+                    timestamps: &timestamps,
+                    payload,
+                },
+            )
         }
     }
 }
@@ -281,22 +366,39 @@ fn param<'a>(lowered: &'a Lowered<'_>) -> ColumnParam<'a> {
 }
 
 /// Says why a call did not return: a deadline, memory, or a trap with what the guest said last.
-fn failure(component: &Component, store: &mut Store<Guest>, limits: &Limits, what: &str, error: wasmtime::Error) -> Fault {
+fn failure(
+    component: &Component,
+    store: &mut Store<Guest>,
+    limits: &Limits,
+    what: &str,
+    error: wasmtime::Error,
+) -> Fault {
     let Component { name, digest, .. } = component;
     let guest = store.data_mut();
     let said = guest.lines.take_trouble();
     let refused = guest.limiter.refused.take();
     let (why, help) = match (error.downcast_ref::<Trap>(), refused) {
-        (Some(Trap::Interrupt), _) => {
-            (format!("it passed its deadline of {:?}", limits.call_timeout), "raise `limits.call_timeout` of the transform, or let it do less a record")
-        }
+        (Some(Trap::Interrupt), _) => (
+            format!("it passed its deadline of {:?}", limits.call_timeout),
+            "raise `limits.call_timeout` of the transform, or let it do less a record",
+        ),
         (_, Some(desired)) => {
-            let text = format!("it ran out of memory: it wanted {} MiB of {} MiB", desired.div_ceil(1 << 20), limits.memory >> 20);
+            let text = format!(
+                "it ran out of memory: it wanted {} MiB of {} MiB",
+                desired.div_ceil(1 << 20),
+                limits.memory >> 20
+            );
             (text, "raise `limits.memory` of the transform, or let it keep less")
         }
-        (Some(trap), None) => (format!("it trapped: {trap}"), "mend the transform: nothing of the batch was written"),
-        (None, None) => (format!("{error:#}"), "mend the transform: nothing of the batch was written"),
+        (Some(trap), None) => {
+            (format!("it trapped: {trap}"), "mend the transform: nothing of the batch was written")
+        }
+        (None, None) => {
+            (format!("{error:#}"), "mend the transform: nothing of the batch was written")
+        }
     };
-    let said = if said.is_empty() { String::new() } else { format!(" (it said: {})", said.join(" | ")) };
-    Fault::transform(format!("component {name} ({}) failed to {what}: {why}{said}", &digest[..12])).help(help)
+    let said =
+        if said.is_empty() { String::new() } else { format!(" (it said: {})", said.join(" | ")) };
+    Fault::transform(format!("component {name} ({}) failed to {what}: {why}{said}", &digest[..12]))
+        .help(help)
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, ListArray,
-    MapArray, StringArray, StructArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int32Array, Int64Array, ListArray, MapArray, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema as arrow;
@@ -18,16 +19,25 @@ type Values = wit::ValuesResult;
 pub(super) type Processed = export::Processed;
 
 /// The array of a field from its column and those of its children; the text of an error follows "gives".
-pub(super) fn lift(field: &Field, len: usize, columns: &mut impl Iterator<Item = Column>) -> Result<ArrayRef, String> {
+pub(super) fn lift(
+    field: &Field,
+    len: usize,
+    columns: &mut impl Iterator<Item = Column>,
+) -> Result<ArrayRef, String> {
     let name = &field.name;
     let column = columns.next().ok_or_else(|| format!("no column for field {name}"))?;
     let nulls = nulls(field, len, column.validity)?;
     let count = |found: usize| {
-        if found == len { Ok(()) } else { Err(format!("{found} values of field {name} for {len} rows")) }
+        if found == len {
+            Ok(())
+        } else {
+            Err(format!("{found} values of field {name} for {len} rows"))
+        }
     };
     Ok(match (field.data_type, column.values) {
         (DataType::Boolean, Values::Bits(bits)) => {
-            let values = bitmap(bits, len).ok_or_else(|| format!("too few bits of field {name} for {len} rows"))?;
+            let values = bitmap(bits, len)
+                .ok_or_else(|| format!("too few bits of field {name} for {len} rows"))?;
             Arc::new(BooleanArray::new(values, nulls))
         }
         (DataType::Int32, Values::Int32(values)) => {
@@ -60,16 +70,25 @@ pub(super) fn lift(field: &Field, len: usize, columns: &mut impl Iterator<Item =
             if !rest.is_empty() {
                 return Err(format!("half a decimal of field {name}"));
             }
-            let values: Vec<i128> = pairs.iter().map(|[low, high]| (i128::from(high.cast_signed()) << 64) | i128::from(*low)).collect();
-            let array = Decimal128Array::new(values.into(), nulls).with_data_type(arrow::DataType::Decimal128(precision, scale));
-            array.validate_decimal_precision(precision).map_err(|error| format!("a decimal of field {name} that does not fit: {error}"))?;
+            let values: Vec<i128> = pairs
+                .iter()
+                .map(|[low, high]| (i128::from(high.cast_signed()) << 64) | i128::from(*low))
+                .collect();
+            let array = Decimal128Array::new(values.into(), nulls)
+                .with_data_type(arrow::DataType::Decimal128(precision, scale));
+            array
+                .validate_decimal_precision(precision)
+                .map_err(|error| format!("a decimal of field {name} that does not fit: {error}"))?;
             Arc::new(array)
         }
         (DataType::Utf8 | DataType::Json, Values::Bytes(bytes)) => {
             count(bytes.ends.len())?;
             let offsets = offsets(name, bytes.ends, bytes.data.len())?;
             let array = StringArray::try_new(offsets, Buffer::from_vec(bytes.data), nulls);
-            Arc::new(array.map_err(|error| format!("text of field {name} that is not UTF-8: {error}"))?)
+            Arc::new(
+                array
+                    .map_err(|error| format!("text of field {name} that is not UTF-8: {error}"))?,
+            )
         }
         (DataType::Binary, Values::Bytes(bytes)) => {
             count(bytes.ends.len())?;
@@ -87,21 +106,40 @@ pub(super) fn lift(field: &Field, len: usize, columns: &mut impl Iterator<Item =
             count(ends.len())?;
             let entries = last(&ends)?;
             let offsets = offsets(name, ends, entries)?;
-            let arrays = field.children.iter().map(|child| lift(child, entries, columns)).collect::<Result<Vec<_>, _>>()?;
+            let arrays = field
+                .children
+                .iter()
+                .map(|child| lift(child, entries, columns))
+                .collect::<Result<Vec<_>, _>>()?;
             let arrow = field.to_arrow();
-            let arrow::DataType::Map(entry, _) = arrow.data_type() else { unreachable!("a map field is a map in Arrow") };
-            let arrow::DataType::Struct(fields) = entry.data_type() else { unreachable!("a map's entries are a struct") };
+            let arrow::DataType::Map(entry, _) = arrow.data_type() else {
+                unreachable!("a map field is a map in Arrow")
+            };
+            let arrow::DataType::Struct(fields) = entry.data_type() else {
+                unreachable!("a map's entries are a struct")
+            };
             let structs = StructArray::new(fields.clone(), arrays, None);
             Arc::new(MapArray::new(Arc::clone(entry), offsets, structs, nulls, false))
         }
         (DataType::Struct, Values::Structs) => {
-            let arrays = field.children.iter().map(|child| lift(child, len, columns)).collect::<Result<Vec<_>, _>>()?;
+            let arrays = field
+                .children
+                .iter()
+                .map(|child| lift(child, len, columns))
+                .collect::<Result<Vec<_>, _>>()?;
             let arrow = field.to_arrow();
-            let arrow::DataType::Struct(fields) = arrow.data_type() else { unreachable!("a struct field is a struct in Arrow") };
+            let arrow::DataType::Struct(fields) = arrow.data_type() else {
+                unreachable!("a struct field is a struct in Arrow")
+            };
             let structs = StructArray::try_new(fields.clone(), arrays, nulls);
-            Arc::new(structs.map_err(|error| format!("a struct of field {name} that can't be: {error}"))?)
+            Arc::new(
+                structs
+                    .map_err(|error| format!("a struct of field {name} that can't be: {error}"))?,
+            )
         }
-        (data_type, _) => return Err(format!("values of another type than {data_type:?} for field {name}")),
+        (data_type, _) => {
+            return Err(format!("values of another type than {data_type:?} for field {name}"));
+        }
     })
 }
 
@@ -110,7 +148,8 @@ fn nulls(field: &Field, len: usize, validity: Vec<u8>) -> Result<Option<NullBuff
     if validity.is_empty() {
         return Ok(None);
     }
-    let bits = bitmap(validity, len).ok_or_else(|| format!("too short a validity of field {name} for {len} rows"))?;
+    let bits = bitmap(validity, len)
+        .ok_or_else(|| format!("too short a validity of field {name} for {len} rows"))?;
     let nulls = NullBuffer::new(bits);
     if nulls.null_count() > 0 && !field.nullable {
         return Err(format!("a null in field {name}, which may not be null"));
@@ -161,7 +200,10 @@ pub(super) fn size(processed: &Processed) -> u64 {
         };
         column.validity.len() + values
     };
-    let outputs = processed.outputs.iter().map(|output| 4 * output.lineage.len() + output.columns.iter().map(column).sum::<usize>());
+    let outputs = processed
+        .outputs
+        .iter()
+        .map(|output| 4 * output.lineage.len() + output.columns.iter().map(column).sum::<usize>());
     let rejections = processed.rejections.iter().map(|rejection| 32 + rejection.reason.len());
     outputs.chain(rejections).sum::<usize>() as u64
 }

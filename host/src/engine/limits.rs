@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store};
+use wasmtime::{
+    Config, InstanceAllocationStrategy, PoolingAllocationConfig, ResourceLimiter, Store,
+};
 
 use super::guest::Guest;
 use crate::{config::Limits, fault::Fault};
@@ -71,13 +73,19 @@ pub(super) struct Limiter {
 impl Limiter {
     pub(super) fn new(limits: &Limits) -> Result<Self, Fault> {
         super::check_limits(limits)?;
-        let memory = usize::try_from(limits.memory).map_err(|_| Fault::bug("1 GiB is a size on 64 bits"))?;
+        let memory =
+            usize::try_from(limits.memory).map_err(|_| Fault::bug("1 GiB is a size on 64 bits"))?;
         Ok(Self { memory, used: 0, refused: None })
     }
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory;
         if allowed {
             self.used = self.used.max(desired);
@@ -87,7 +95,12 @@ impl ResourceLimiter for Limiter {
         Ok(allowed)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE)
     }
 }

@@ -3,7 +3,10 @@
 use arrow_array::{
     Array, ArrayRef,
     cast::AsArray,
-    types::{Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType},
+    types::{
+        Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
+        TimestampMicrosecondType,
+    },
 };
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 
@@ -34,14 +37,20 @@ pub(super) enum Values<'a> {
 
 /// Appends the columns of an array and of its children, in pre-order.
 pub(super) fn lower<'a>(field: &Field, array: &'a ArrayRef, into: &mut Vec<Lowered<'a>>) {
-    let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| bits(nulls.inner())).unwrap_or_default();
+    let validity = array
+        .nulls()
+        .filter(|nulls| nulls.null_count() > 0)
+        .map(|nulls| bits(nulls.inner()))
+        .unwrap_or_default();
     let push = |values| into.push(Lowered { validity, values });
     match field.data_type {
         DataType::Boolean => push(Values::Bits(bits(array.as_boolean().values()))),
         DataType::Int32 => push(Values::Int32(array.as_primitive::<Int32Type>().values())),
         DataType::Date => push(Values::Int32(array.as_primitive::<Date32Type>().values())),
         DataType::Int64 => push(Values::Int64(array.as_primitive::<Int64Type>().values())),
-        DataType::TimestampMicros => push(Values::Int64(array.as_primitive::<TimestampMicrosecondType>().values())),
+        DataType::TimestampMicros => {
+            push(Values::Int64(array.as_primitive::<TimestampMicrosecondType>().values()))
+        }
         DataType::Float32 => push(Values::Float32(array.as_primitive::<Float32Type>().values())),
         DataType::Float64 => push(Values::Float64(array.as_primitive::<Float64Type>().values())),
         DataType::Decimal(..) => {
@@ -80,7 +89,10 @@ pub(super) fn lower<'a>(field: &Field, array: &'a ArrayRef, into: &mut Vec<Lower
 
 /// Keys, values or headers as they came from Kafka.
 pub(super) fn packed(bytes: &PackedBytes) -> Lowered<'_> {
-    let validity = bytes.validity().map(|valid| bits(&valid.iter().copied().collect::<NullBuffer>().into_inner())).unwrap_or_default();
+    let validity = bytes
+        .validity()
+        .map(|valid| bits(&valid.iter().copied().collect::<NullBuffer>().into_inner()))
+        .unwrap_or_default();
     Lowered { validity, values: Values::Bytes(bytes.ends().to_vec(), bytes.data()) }
 }
 
@@ -91,7 +103,9 @@ fn bits(buffer: &BooleanBuffer) -> Vec<u8> {
 
 fn words(value: i128) -> [u64; 2] {
     let bytes = value.to_le_bytes();
-    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes are a word"));
+    let word = |at: usize| {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes are a word"))
+    };
     [word(0), word(8)]
 }
 

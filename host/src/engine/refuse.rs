@@ -32,19 +32,28 @@ pub(super) fn shape(name: &str, wasm: &[u8]) -> Result<(), Fault> {
 }
 
 /// Whether the component exports the contract, and imports only what the host offers.
-pub(super) fn world(engine: &wasmtime::Engine, name: &str, component: &Component) -> Result<(), Fault> {
+pub(super) fn world(
+    engine: &wasmtime::Engine,
+    name: &str,
+    component: &Component,
+) -> Result<(), Fault> {
     let ty = component.component_type();
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     let imports: Vec<&str> = ty.imports(engine).map(|(name, _)| name).collect();
     if !exports.iter().any(|export| export.starts_with(CONTRACT)) {
         let text = format!("component {name} is no transform: it exports {}", list(&exports));
-        return Err(Fault::transform(text).help(format!("the host accepts components that export {CONTRACT}x")));
+        return Err(Fault::transform(text)
+            .help(format!("the host accepts components that export {CONTRACT}x")));
     }
-    let foreign: Vec<&str> =
-        imports.into_iter().filter(|import| !OFFERED.iter().any(|offered| import.starts_with(offered))).collect();
+    let foreign: Vec<&str> = imports
+        .into_iter()
+        .filter(|import| !OFFERED.iter().any(|offered| import.starts_with(offered)))
+        .collect();
     if !foreign.is_empty() {
-        let text = format!("component {name} imports what the host does not offer: {}", list(&foreign));
-        return Err(Fault::transform(text).help(format!("the host offers {}", list(&OFFERED.map(|offered| offered)))));
+        let text =
+            format!("component {name} imports what the host does not offer: {}", list(&foreign));
+        return Err(Fault::transform(text)
+            .help(format!("the host offers {}", list(&OFFERED.map(|offered| offered)))));
     }
     Ok(())
 }

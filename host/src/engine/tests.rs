@@ -21,7 +21,12 @@ use crate::{
     schema::{DataType, Field, Input, Usage},
 };
 
-const LIMITS: Limits = Limits { memory: 64 << 20, call_timeout: Duration::from_secs(3), output: 64 << 20, log_lines: 100 };
+const LIMITS: Limits = Limits {
+    memory: 64 << 20,
+    call_timeout: Duration::from_secs(3),
+    output: 64 << 20,
+    log_lines: 100,
+};
 
 #[derive(Debug, Default)]
 struct Recorded(Mutex<Vec<String>>);
@@ -41,7 +46,8 @@ impl GuestMetrics for Recorded {
 }
 
 fn wasm(variable: &str, file: &str) -> Vec<u8> {
-    let folder = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests by `cargo xtask test`"));
+    let folder = std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run the tests by `cargo xtask test`"));
     fs::read(PathBuf::from(folder).join(file)).unwrap()
 }
 
@@ -54,8 +60,17 @@ fn engine() -> (Arc<Engine>, tempfile::TempDir) {
     (Engine::new(folder.path().to_owned(), Compiler::InProcess).unwrap(), folder)
 }
 
-fn instance(component: &Arc<Component>, config: serde_json::Value, limits: &Limits) -> Result<Instance, Fault> {
-    component.instantiate(GuestContext { pipeline: "p".into() }, &config, limits, Arc::new(Recorded::default()))
+fn instance(
+    component: &Arc<Component>,
+    config: serde_json::Value,
+    limits: &Limits,
+) -> Result<Instance, Fault> {
+    component.instantiate(
+        GuestContext { pipeline: "p".into() },
+        &config,
+        limits,
+        Arc::new(Recorded::default()),
+    )
 }
 
 fn batch(values: &[&str]) -> Batch {
@@ -72,14 +87,19 @@ fn batch(values: &[&str]) -> Batch {
 /// Columns for clean-clicks: values by the names of its input fields.
 fn clicks(input: &Input, emails: Vec<Option<&str>>, amounts: Vec<f64>) -> Vec<ArrayRef> {
     let Input::Rows(fields) = input else { panic!("it reads decoded records") };
-    let (rows, emails, amounts) = (amounts.len(), Arc::new(StringArray::from(emails)), Arc::new(Float64Array::from(amounts)));
-    let text = |prefix: &str| Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("{prefix}{row}"))));
+    let (rows, emails, amounts) =
+        (amounts.len(), Arc::new(StringArray::from(emails)), Arc::new(Float64Array::from(amounts)));
+    let text = |prefix: &str| {
+        Arc::new(StringArray::from_iter_values((0..rows).map(|row| format!("{prefix}{row}"))))
+    };
     let numbers = || (0..rows).map(|row| i64::try_from(row).unwrap());
     let column = |(field, _): &(Field, Usage)| -> ArrayRef {
         match field.name.as_str() {
             "email" => Arc::clone(&emails) as ArrayRef,
             "amount" => Arc::clone(&amounts) as ArrayRef,
-            "ts" => Arc::new(TimestampMicrosecondArray::from_iter_values(numbers()).with_timezone("UTC")),
+            "ts" => Arc::new(
+                TimestampMicrosecondArray::from_iter_values(numbers()).with_timezone("UTC"),
+            ),
             "items" => Arc::new(Int64Array::from_iter_values(numbers())),
             name => text(name),
         }
@@ -94,20 +114,37 @@ fn a_batch_goes_through_and_carried_fields_follow_their_rows() {
     let mut instance = instance(&component, json!({}), &LIMITS).unwrap();
     let input = instance.descriptor().input.clone();
     let Input::Rows(fields) = &input else { panic!("it reads decoded records") };
-    let read: Vec<_> = fields.iter().filter(|(_, usage)| *usage == Usage::Read).map(|(field, _)| field.name.as_str()).collect();
+    let read: Vec<_> = fields
+        .iter()
+        .filter(|(_, usage)| *usage == Usage::Read)
+        .map(|(field, _)| field.name.as_str())
+        .collect();
     assert_eq!(read, ["email", "amount"], "only these enter the guest");
     // Record 1 of 5 is broken: the rows are those of places 0, 2, 3, 4.
-    let columns = clicks(&input, vec![Some("a@X.org"), None, Some("b@Y.org"), Some("c@Z.org")], vec![1.25, 1.0, -1.0, 2.0]);
+    let columns = clicks(
+        &input,
+        vec![Some("a@X.org"), None, Some("b@Y.org"), Some("c@Z.org")],
+        vec![1.25, 1.0, -1.0, 2.0],
+    );
     for _ in 0..2 {
         let payload = Payload::Rows { columns: &columns, rows: &[0, 2, 3, 4] };
         let processed = instance.process(&batch(&["", "", "", "", ""]), payload).unwrap();
-        assert_eq!(processed.rejections, [Rejection { index: 2, reason: "no e-mail address".into() }]);
+        assert_eq!(
+            processed.rejections,
+            [Rejection { index: 2, reason: "no e-mail address".into() }]
+        );
         let rows = &processed.outputs[0];
         assert_eq!(rows.lineage, [0, 4]);
         assert_eq!(rows.rows["amount_cents"].as_primitive::<Int64Type>().values(), &[125, 200]);
-        assert_eq!(rows.rows["domain"].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["x.org", "z.org"]);
+        assert_eq!(
+            rows.rows["domain"].as_string::<i32>().iter().flatten().collect::<Vec<_>>(),
+            ["x.org", "z.org"]
+        );
         assert_eq!(rows.rows["ts"].as_primitive::<TimestampMicrosecondType>().values(), &[0, 3]);
-        assert_eq!(rows.rows["country"].as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["country0", "country3"]);
+        assert_eq!(
+            rows.rows["country"].as_string::<i32>().iter().flatten().collect::<Vec<_>>(),
+            ["country0", "country3"]
+        );
     }
     assert!(instance.memory_bytes() > 0);
 }
@@ -128,9 +165,15 @@ fn raw_records_come_through_with_their_headers() {
     let processed = instance.process(&batch, Payload::Raw).unwrap();
     let rows = &processed.outputs[0].rows;
     assert_eq!(rows["offset"].as_primitive::<Int64Type>().values(), &[100, 101, 200]);
-    assert_eq!(rows["value"].as_binary::<i32>().iter().collect::<Vec<_>>(), [Some(&b"a"[..]), Some(b"b"), None]);
+    assert_eq!(
+        rows["value"].as_binary::<i32>().iter().collect::<Vec<_>>(),
+        [Some(&b"a"[..]), Some(b"b"), None]
+    );
     assert_eq!(rows["timestamp"].null_count(), 1);
-    assert_eq!((0..3).map(|row| rows["headers"].as_list::<i32>().value_length(row)).collect::<Vec<_>>(), [0, 1, 0]);
+    assert_eq!(
+        (0..3).map(|row| rows["headers"].as_list::<i32>().value_length(row)).collect::<Vec<_>>(),
+        [0, 1, 0]
+    );
 }
 
 #[test]
@@ -147,14 +190,21 @@ fn a_configuration_is_taken_or_refused_with_the_components_words() {
 /// A guest that does what a record tells it to.
 fn misbehaves(act: &str, limits: Limits) -> Fault {
     let (engine, _folder) = engine();
-    let component = engine.load("misbehaves", &wasm("TIDEMILL_TEST_GUESTS", "misbehaves.wasm")).unwrap();
+    let component =
+        engine.load("misbehaves", &wasm("TIDEMILL_TEST_GUESTS", "misbehaves.wasm")).unwrap();
     let mut instance = instance(&component, json!({}), &limits).unwrap();
     let columns: [ArrayRef; 1] = [Arc::new(StringArray::from(vec![act]))];
     let payload = Payload::Rows { columns: &columns, rows: &[0] };
     let fault = instance.process(&batch(&[""]), payload).unwrap_err();
     assert_eq!(fault.blame, Blame::Transform);
     assert!(fault.to_string().contains("clicks/3 offsets 100 to 101"), "{fault}");
-    assert!(instance.process(&batch(&[""]), payload).unwrap_err().to_string().contains("trapped before"));
+    assert!(
+        instance
+            .process(&batch(&[""]), payload)
+            .unwrap_err()
+            .to_string()
+            .contains("trapped before")
+    );
     fault
 }
 
@@ -166,7 +216,8 @@ fn a_panic_says_its_text_and_its_place() {
 
 #[test]
 fn a_guest_that_never_returns_meets_its_deadline() {
-    let text = misbehaves("spin", Limits { call_timeout: Duration::from_millis(100), ..LIMITS }).to_string();
+    let text = misbehaves("spin", Limits { call_timeout: Duration::from_millis(100), ..LIMITS })
+        .to_string();
     assert!(text.contains("deadline of 100ms"), "{text}");
 }
 
@@ -206,17 +257,27 @@ fn a_damaged_artefact_is_compiled_again_and_never_trusted() {
     let (engine, folder) = engine();
     let wasm = sample("clean-clicks");
     engine.load("clean-clicks", &wasm).unwrap();
-    let artefact = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let artefact = || {
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
     let [path] = &artefact()[..] else { panic!("one artefact") };
     let whole = fs::read(path).unwrap();
-    for damaged in [whole[..whole.len() / 2].to_vec(), Vec::new(), [&whole[..40], &[whole[40] ^ 1][..], &whole[41..]].concat()] {
+    for damaged in [
+        whole[..whole.len() / 2].to_vec(),
+        Vec::new(),
+        [&whole[..40], &[whole[40] ^ 1][..], &whole[41..]].concat(),
+    ] {
         fs::write(path, damaged).unwrap();
         engine.load("clean-clicks", &wasm).unwrap();
         assert_eq!(fs::read(path).unwrap(), whole);
     }
     let modified = fs::metadata(path).unwrap().modified().unwrap();
     engine.load("clean-clicks", &wasm).unwrap();
-    assert_eq!(fs::metadata(path).unwrap().modified().unwrap(), modified, "a whole artefact is taken as it is");
+    assert_eq!(
+        fs::metadata(path).unwrap().modified().unwrap(),
+        modified,
+        "a whole artefact is taken as it is"
+    );
 }
 
 fn column(values: wit::ValuesResult) -> wit::ColumnResult {
@@ -229,7 +290,9 @@ fn bytes(ends: &[u32], data: &[u8]) -> wit::ValuesResult {
 
 #[test]
 fn columns_that_can_not_be_are_refused() {
-    let lift = |field: &Field, len, columns: Vec<wit::ColumnResult>| lift::lift(field, len, &mut columns.into_iter());
+    let lift = |field: &Field, len, columns: Vec<wit::ColumnResult>| {
+        lift::lift(field, len, &mut columns.into_iter())
+    };
     let text = Field::new("t", DataType::Utf8, false);
     assert!(lift(&text, 2, vec![column(bytes(&[1, 3], "aé".as_bytes()))]).is_ok());
     for (wrong, says) in [
@@ -246,15 +309,37 @@ fn columns_that_can_not_be_are_refused() {
     }
     let null = wit::ColumnResult { validity: vec![1], values: bytes(&[1, 2], b"ab") };
     assert!(lift(&text, 2, vec![null]).unwrap_err().contains("may not be null"));
-    let short = wit::ColumnResult { validity: vec![255], values: wit::ValuesResult::Int64(vec![0; 9]) };
-    assert!(lift(&Field::new("n", DataType::Int64, true), 9, vec![short]).unwrap_err().contains("too short"));
+    let short =
+        wit::ColumnResult { validity: vec![255], values: wit::ValuesResult::Int64(vec![0; 9]) };
+    assert!(
+        lift(&Field::new("n", DataType::Int64, true), 9, vec![short])
+            .unwrap_err()
+            .contains("too short")
+    );
     let decimal = Field::new("d", DataType::Decimal(3, 0), false);
-    assert!(lift(&decimal, 1, vec![column(wit::ValuesResult::Decimal128(vec![u64::MAX - 4, u64::MAX]))]).is_ok());
-    assert!(lift(&decimal, 1, vec![column(wit::ValuesResult::Decimal128(vec![1000, 0]))]).unwrap_err().contains("does not fit"));
-    let list = Field { children: vec![Field::new("e", DataType::Int32, false)], ..Field::new("l", DataType::List, false) };
+    assert!(
+        lift(
+            &decimal,
+            1,
+            vec![column(wit::ValuesResult::Decimal128(vec![u64::MAX - 4, u64::MAX]))]
+        )
+        .is_ok()
+    );
+    assert!(
+        lift(&decimal, 1, vec![column(wit::ValuesResult::Decimal128(vec![1000, 0]))])
+            .unwrap_err()
+            .contains("does not fit")
+    );
+    let list = Field {
+        children: vec![Field::new("e", DataType::Int32, false)],
+        ..Field::new("l", DataType::List, false)
+    };
     let elements = |n| column(wit::ValuesResult::Int32(vec![7; n]));
     let ends = |ends: &[u32]| column(wit::ValuesResult::Lists(ends.to_vec()));
-    assert_eq!(lift(&list, 2, vec![ends(&[0, 3]), elements(3)]).unwrap().as_list::<i32>().value_length(1), 3);
+    assert_eq!(
+        lift(&list, 2, vec![ends(&[0, 3]), elements(3)]).unwrap().as_list::<i32>().value_length(1),
+        3
+    );
     assert!(lift(&list, 2, vec![ends(&[0, 3]), elements(2)]).is_err());
     assert!(lift(&list, 2, vec![ends(&[0, 3])]).unwrap_err().contains("no column"));
 }

@@ -131,11 +131,17 @@ impl Closer {
         }
     }
 
-    fn flush(&self, flush: SealedFlush, files: Vec<manifest::File>, fenced: &mut Option<u64>) -> Result<(), Fault> {
+    fn flush(
+        &self,
+        flush: SealedFlush,
+        files: Vec<manifest::File>,
+        fenced: &mut Option<u64>,
+    ) -> Result<(), Fault> {
         let mut files = files;
         files.extend(self.stage(flush.files)?);
         let summary = Summary::of(&flush.counts, &files, flush.reason);
-        let offsets: Vec<_> = flush.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
+        let offsets: Vec<_> =
+            flush.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
         let SealedFlush { nonce, inputs, counts, transforms, .. } = flush;
         let commit = self.committer.commit(Flush { nonce, inputs, transforms, files, counts });
         match self.runtime.block_on(commit)? {
@@ -214,6 +220,11 @@ impl Summary {
     fn of(lanes: &[Counts], files: &[manifest::File], reason: &'static str) -> Self {
         let mut counts = Counts::default();
         lanes.iter().for_each(|lane| counts.add(lane));
-        Self { reason, counts, files: files.len() as u64, bytes: files.iter().map(|file| file.bytes).sum() }
+        Self {
+            reason,
+            counts,
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.bytes).sum(),
+        }
     }
 }

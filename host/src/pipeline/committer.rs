@@ -105,7 +105,12 @@ impl Committer {
     ///
     /// # Errors
     /// When the store can't be read, or the log can't be continued (`LOG_FORK`, `STAGE_LOST`).
-    pub async fn open(store: Store, pipeline: &str, epoch: u16, name: String) -> Result<Arc<Self>, Fault> {
+    pub async fn open(
+        store: Store,
+        pipeline: &str,
+        epoch: u16,
+        name: String,
+    ) -> Result<Arc<Self>, Fault> {
         let log = newest_checkpoint(&store, pipeline, epoch).await?;
         let writer = Arc::new(Mutex::new(Writer::new(pipeline, epoch, &name, log)));
         let (requests, queued) = mpsc::channel(QUEUE);
@@ -149,7 +154,12 @@ impl Committer {
 
     /// All lanes that the log names, with their positions.
     pub fn lanes(&self) -> Vec<(Lane, i64)> {
-        self.writer().log().positions().iter().map(|(lane, position)| (lane.clone(), *position)).collect()
+        self.writer()
+            .log()
+            .positions()
+            .iter()
+            .map(|(lane, position)| (lane.clone(), *position))
+            .collect()
     }
 
     /// The number of the next manifest, if nobody is faster.
@@ -163,10 +173,14 @@ impl Committer {
     /// When the log can't be continued.
     pub async fn start(&self, starts: Vec<(Lane, i64)>) -> Result<Vec<(Lane, i64)>, Fault> {
         let lanes: Vec<Lane> = starts.iter().map(|(lane, _)| lane.clone()).collect();
-        let inputs = starts.into_iter().map(|(lane, start)| InputRange { lane, start, end: start }).collect();
+        let inputs = starts
+            .into_iter()
+            .map(|(lane, start)| InputRange { lane, start, end: start })
+            .collect();
         self.append(Append { inputs, ..append(names::nonce(rand::random()), Kind::Start) }).await?;
         let position = |lane: Lane| {
-            let position = self.position(&lane).ok_or_else(|| Fault::bug(format!("{lane} has no start")))?;
+            let position =
+                self.position(&lane).ok_or_else(|| Fault::bug(format!("{lane} has no start")))?;
             Ok((lane, position))
         };
         lanes.into_iter().map(position).collect()
@@ -178,7 +192,9 @@ impl Committer {
     /// When the log can't be continued (`LOG_FORK`), or a staged file is gone (`STAGE_LOST`).
     pub async fn commit(&self, flush: Flush) -> Result<Outcome, Fault> {
         let Flush { nonce, inputs, transforms, files, counts } = flush;
-        let done = self.append(Append { inputs, transforms, files, counts, ..append(nonce, Kind::Data) }).await?;
+        let done = self
+            .append(Append { inputs, transforms, files, counts, ..append(nonce, Kind::Data) })
+            .await?;
         Ok(match done {
             Done::Committed(seq) => Outcome::Committed { seq },
             Done::Fenced(lane) => {
@@ -229,13 +245,19 @@ fn append(nonce: String, kind: Kind) -> Append {
 
 async fn newest_checkpoint(store: &Store, pipeline: &str, epoch: u16) -> Result<Log, Fault> {
     let folder = names::checkpoint_folder(pipeline, epoch);
-    let Some(newest) = store.list(folder.trim_end_matches('/'), None).await?.pop() else { return Ok(Log::default()) };
+    let Some(newest) = store.list(folder.trim_end_matches('/'), None).await?.pop() else {
+        return Ok(Log::default());
+    };
     let bytes = store.get(&newest.key).await?.unwrap_or_default();
     match serde_json::from_slice::<Checkpoint>(&bytes) {
         Ok(checkpoint) if checkpoint.v == 1 => Ok(Log::resume(checkpoint)),
         _ => {
             // It only saves reading: without it the whole log is folded.
-            tracing::warn!(pipeline, key = newest.key, "a checkpoint can't be read, so the whole log is");
+            tracing::warn!(
+                pipeline,
+                key = newest.key,
+                "a checkpoint can't be read, so the whole log is"
+            );
             Ok(Log::default())
         }
     }
@@ -244,7 +266,10 @@ async fn newest_checkpoint(store: &Store, pipeline: &str, epoch: u16) -> Result<
 async fn discard(store: &Store, files: &[File]) {
     let discards = files.iter().map(|file| async move {
         if let Err(fault) = store.discard(&file.key, &file.stage).await {
-            tracing::warn!(key = file.key, "a staged file could not be discarded, the bucket's lifecycle rule will: {fault}");
+            tracing::warn!(
+                key = file.key,
+                "a staged file could not be discarded, the bucket's lifecycle rule will: {fault}"
+            );
         }
     });
     join_all(discards).await;
@@ -302,7 +327,13 @@ impl Driver {
             };
             for command in commands {
                 if let Err(note) = self.carry_out(command) {
-                    tracing::error!(pipeline = self.pipeline, code = note.code, help = note.help, "{}", note.text);
+                    tracing::error!(
+                        pipeline = self.pipeline,
+                        code = note.code,
+                        help = note.help,
+                        "{}",
+                        note.text
+                    );
                     self.halt.set(note).ok();
                     return;
                 }
@@ -356,7 +387,10 @@ impl Driver {
                     }
                     let created = store.create(&key, manifest.encode().into()).await;
                     if let Created::Other(fault) = &created {
-                        tracing::debug!(key, "the manifest may not be there, it is read back: {fault}");
+                        tracing::debug!(
+                            key,
+                            "the manifest may not be there, it is read back: {fault}"
+                        );
                     }
                     Ok(Event::Created(matches!(created, Created::Ok)))
                 }));
@@ -412,11 +446,15 @@ impl Driver {
         };
         let Some(checkpoint) = checkpoint else { return };
         self.checkpointed = checkpoint.seq;
-        let (store, key) = (self.store.clone(), names::checkpoint_key(&self.pipeline, self.epoch, checkpoint.seq));
+        let (store, key) =
+            (self.store.clone(), names::checkpoint_key(&self.pipeline, self.epoch, checkpoint.seq));
         tokio::spawn(async move {
             let bytes = serde_json::to_vec(&checkpoint).expect("a checkpoint is JSON");
             if let Err(fault) = store.put(&key, bytes.into()).await {
-                tracing::warn!(key, "a checkpoint could not be written, the next start reads more of the log: {fault}");
+                tracing::warn!(
+                    key,
+                    "a checkpoint could not be written, the next start reads more of the log: {fault}"
+                );
             }
         });
     }
@@ -428,8 +466,13 @@ async fn read(store: Store, key: String, seq: u64) -> Result<Event, Fault> {
     loop {
         match store.get(&key).await {
             Ok(None) => return Ok(Event::Read(seq, None)),
-            Ok(Some(bytes)) => return Manifest::decode(&key, &bytes).map(|manifest| Event::Read(seq, Some(manifest))),
-            Err(fault) => tracing::warn!(key, wait = ?wait, "the log can't be read, trying again: {fault}"),
+            Ok(Some(bytes)) => {
+                return Manifest::decode(&key, &bytes)
+                    .map(|manifest| Event::Read(seq, Some(manifest)));
+            }
+            Err(fault) => {
+                tracing::warn!(key, wait = ?wait, "the log can't be read, trying again: {fault}")
+            }
         }
         sleep(wait).await;
         wait = (wait * 2).min(MAX_WAIT);
@@ -444,7 +487,10 @@ async fn publish(store: Store, seq: u64, file: File) -> Result<Event, Fault> {
             protocol::Outcome::Lost
         }
         Published::Unknown(fault) => {
-            tracing::warn!(key = file.key, "nobody knows whether the file is visible, trying again: {fault}");
+            tracing::warn!(
+                key = file.key,
+                "nobody knows whether the file is visible, trying again: {fault}"
+            );
             sleep(Duration::from_secs(1)).await;
             protocol::Outcome::Unknown
         }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, RecordBatch,
-    builder::{BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder},
+    builder::{
+        BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    },
 };
 use arrow_schema::SchemaRef;
 
@@ -72,8 +74,14 @@ pub(super) fn schema() -> SchemaRef {
 }
 
 /// The rows of dead letters.
-pub(super) fn rows(batch: &Batch, letters: &[DeadLetter], component: &str, digest: &str) -> RecordBatch {
-    let (mut topic, mut stage, mut class) = (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
+pub(super) fn rows(
+    batch: &Batch,
+    letters: &[DeadLetter],
+    component: &str,
+    digest: &str,
+) -> RecordBatch {
+    let (mut topic, mut stage, mut class) =
+        (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
     let (mut field, mut error) = (StringBuilder::new(), StringBuilder::new());
     let (mut components, mut digests) = (StringBuilder::new(), StringBuilder::new());
     let (mut partition, mut offset) = (Int32Builder::new(), Int64Builder::new());
@@ -133,13 +141,24 @@ mod tests {
             batch.keys.push((offset == 8).then_some(&b"k"[..]));
             batch.values.push((offset == 8).then_some(&b"not json"[..]));
         }
-        let letter =
-            |index| DeadLetter { index, stage: Stage::Decode, class: "NOT_JSON", field: None, error: "at byte 0".into() };
+        let letter = |index| DeadLetter {
+            index,
+            stage: Stage::Decode,
+            class: "NOT_JSON",
+            field: None,
+            error: "at byte 0".into(),
+        };
         let rows = rows(&batch, &[letter(0), letter(1)], "clean-clicks", "ab");
         assert_eq!(rows["offset"].as_primitive::<Int64Type>().values(), &[7, 8]);
         let timestamps = rows["timestamp"].as_primitive::<TimestampMicrosecondType>();
         assert_eq!(timestamps.iter().collect::<Vec<_>>(), [None, Some(1_700_000_000_123_000)]);
-        assert_eq!(rows["payload"].as_binary::<i32>().iter().collect::<Vec<_>>(), [None, Some(&b"not json"[..])]);
-        assert_eq!(rows["key"].as_binary::<i32>().iter().collect::<Vec<_>>(), [None, Some(&b"k"[..])]);
+        assert_eq!(
+            rows["payload"].as_binary::<i32>().iter().collect::<Vec<_>>(),
+            [None, Some(&b"not json"[..])]
+        );
+        assert_eq!(
+            rows["key"].as_binary::<i32>().iter().collect::<Vec<_>>(),
+            [None, Some(&b"k"[..])]
+        );
     }
 }

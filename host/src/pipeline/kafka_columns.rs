@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use arrow_schema::{Schema, SchemaRef};
 
 use crate::{
@@ -19,20 +21,30 @@ pub(super) fn extend_schema(schema: &Schema) -> SchemaRef {
         Field::new("_kafka_timestamp", DataType::TimestampMicros, true),
     ];
     let fields = schema.fields().iter().cloned();
-    Arc::new(Schema::new(fields.chain(columns.iter().map(|field| Arc::new(field.to_arrow()))).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        fields.chain(columns.iter().map(|field| Arc::new(field.to_arrow()))).collect::<Vec<_>>(),
+    ))
 }
 
 /// Rows with the four columns of the records that they were made from. `schema` is `extend_schema` of theirs.
-pub(super) fn extend(rows: &RecordBatch, schema: &SchemaRef, batch: &Batch, lineage: &[u32]) -> RecordBatch {
+pub(super) fn extend(
+    rows: &RecordBatch,
+    schema: &SchemaRef,
+    batch: &Batch,
+    lineage: &[u32],
+) -> RecordBatch {
     let records = || lineage.iter().map(|&index| index as usize);
     let micros = records().map(|index| super::dead_letters::micros(batch.timestamps[index]));
     let mut columns: Vec<ArrayRef> = rows.columns().to_vec();
-    columns.push(Arc::new(StringArray::from_iter_values(lineage.iter().map(|_| &*batch.lane.topic))));
+    columns
+        .push(Arc::new(StringArray::from_iter_values(lineage.iter().map(|_| &*batch.lane.topic))));
     columns.push(Arc::new(Int32Array::from_value(batch.lane.partition, lineage.len())));
-    columns.push(Arc::new(Int64Array::from_iter_values(records().map(|index| batch.offsets[index]))));
+    columns
+        .push(Arc::new(Int64Array::from_iter_values(records().map(|index| batch.offsets[index]))));
     columns.push(Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC")));
     debug_assert!(columns.iter().all(|column| column.len() == rows.num_rows()));
-    RecordBatch::try_new(Arc::clone(schema), columns).expect("one value of each column for each row")
+    RecordBatch::try_new(Arc::clone(schema), columns)
+        .expect("one value of each column for each row")
 }
 
 #[cfg(test)]

@@ -63,7 +63,11 @@ impl Lanes {
     }
 
     /// Positions of lanes: what the log says, or the configured start, which is then written to the log at once.
-    fn positions(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<BTreeMap<Lane, i64>, Fault> {
+    fn positions(
+        &self,
+        offsets: Offsets<'_>,
+        lanes: &[Lane],
+    ) -> Result<BTreeMap<Lane, i64>, Fault> {
         self.runtime.block_on(self.committer.follow())?;
         let mut positions = BTreeMap::new();
         let mut unknown = Vec::new();
@@ -85,14 +89,17 @@ impl Lanes {
     fn starts(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<(Lane, i64)>, Fault> {
         let known: BTreeSet<Arc<str>> =
             self.committer.lanes().into_iter().map(|(lane, _)| Arc::clone(&lane.topic)).collect();
-        let (grown, fresh): (Vec<_>, Vec<_>) = lanes.iter().cloned().partition(|lane| known.contains(&lane.topic));
+        let (grown, fresh): (Vec<_>, Vec<_>) =
+            lanes.iter().cloned().partition(|lane| known.contains(&lane.topic));
         let mut starts = Vec::with_capacity(lanes.len());
         for lane in grown {
             let low = offsets.watermarks(&lane)?.start;
             starts.push((lane, low));
         }
         match &self.start {
-            Start::Timestamp(millis) if !fresh.is_empty() => starts.extend(offsets.at(&fresh, *millis)?),
+            Start::Timestamp(millis) if !fresh.is_empty() => {
+                starts.extend(offsets.at(&fresh, *millis)?)
+            }
             start => {
                 for lane in fresh {
                     let offset = start_of(start, &lane, offsets)?;
@@ -114,7 +121,9 @@ impl Lanes {
                 }
             }
         }
-        let tell = |(worker, lanes): (usize, Vec<Lane>)| self.workers[worker].send(Control::Revoke(lanes, answer.clone())).is_ok();
+        let tell = |(worker, lanes): (usize, Vec<Lane>)| {
+            self.workers[worker].send(Control::Revoke(lanes, answer.clone())).is_ok()
+        };
         by_worker.into_iter().map(tell).filter(|told| *told).count()
     }
 }
@@ -123,9 +132,11 @@ fn start_of(start: &Start, lane: &Lane, offsets: Offsets<'_>) -> Result<i64, Fau
     let watermarks = offsets.watermarks(lane)?;
     Ok(match start {
         Start::Latest => watermarks.end,
-        Start::Offsets(topics) => {
-            topics.get(&*lane.topic).and_then(|offsets| offsets.get(&lane.partition)).copied().unwrap_or(watermarks.start)
-        }
+        Start::Offsets(topics) => topics
+            .get(&*lane.topic)
+            .and_then(|offsets| offsets.get(&lane.partition))
+            .copied()
+            .unwrap_or(watermarks.start),
         Start::Earliest | Start::Timestamp(_) => watermarks.start,
     })
 }
@@ -140,7 +151,9 @@ impl Assignments for Lanes {
             let mut load = vec![0; self.workers.len()];
             owners.values().for_each(|&worker| load[worker] += 1);
             for lane in lanes {
-                let worker = (0..load.len()).min_by_key(|&worker| load[worker]).expect("a pipeline has a worker");
+                let worker = (0..load.len())
+                    .min_by_key(|&worker| load[worker])
+                    .expect("a pipeline has a worker");
                 load[worker] += 1;
                 owners.insert(lane.clone(), worker);
                 let start = positions.remove(lane).expect("`positions` answers every lane");
@@ -161,18 +174,29 @@ impl Assignments for Lanes {
         drop(answer);
         let deadline = Instant::now() + REVOKE_FLUSH_TIMEOUT;
         let committed = (0..told).take_while(|_| answers.recv_deadline(deadline).is_ok()).count();
-        tracing::info!(pipeline = self.pipeline, lanes = lanes.len(), in_time = committed == told, "lanes revoked");
+        tracing::info!(
+            pipeline = self.pipeline,
+            lanes = lanes.len(),
+            in_time = committed == told,
+            "lanes revoked"
+        );
     }
 
     fn lost(&self, lanes: &[Lane]) {
         let (answer, _) = bounded(self.workers.len());
         self.tell(lanes, &answer);
-        tracing::warn!(pipeline = self.pipeline, lanes = lanes.len(), "lanes lost to another member of the group");
+        tracing::warn!(
+            pipeline = self.pipeline,
+            lanes = lanes.len(),
+            "lanes lost to another member of the group"
+        );
     }
 
     fn failed(&self, lane: Option<&Lane>, fault: Fault) {
         match lane {
-            _ if fault.retry => tracing::warn!(pipeline = self.pipeline, "kafka is in trouble, trying on: {fault}"),
+            _ if fault.retry => {
+                tracing::warn!(pipeline = self.pipeline, "kafka is in trouble, trying on: {fault}")
+            }
             Some(lane) => self.shared.halt(lane, &fault),
             None => self.shared.fail(fault),
         }

@@ -64,14 +64,10 @@ impl Ledger {
         self.lanes.get(lane).map(|entry| entry.range.end)
     }
 
-    /// Whether nothing was read since the last flush.
-    pub(super) fn is_empty(&self) -> bool {
-        self.lanes.values().all(|entry| entry.range.start == entry.range.end)
-    }
-
     /// How a batch lies against its lane's position.
     pub(super) fn fit(&self, lane: &Lane, assignment: u64, offsets: &[i64]) -> Fit {
-        let Some(entry) = self.lanes.get(lane).filter(|entry| entry.assignment == assignment) else {
+        let Some(entry) = self.lanes.get(lane).filter(|entry| entry.assignment == assignment)
+        else {
             return Fit::Stale;
         };
         let first = offsets.partition_point(|&offset| offset < entry.range.end);
@@ -84,7 +80,10 @@ impl Ledger {
 
     /// Adds records that were processed: the lane's position moves to `end`.
     pub(super) fn add(&mut self, lane: &Lane, end: i64, counts: &Counts) {
-        let entry = self.lanes.get_mut(lane).expect("a batch is added right after it was found to fit its lane");
+        let entry = self
+            .lanes
+            .get_mut(lane)
+            .expect("a batch is added right after it was found to fit its lane");
         debug_assert!(end > entry.range.end);
         entry.range.end = end;
         entry.counts.add(counts);
@@ -104,8 +103,12 @@ impl Ledger {
     /// What was read so far, without ending the flush.
     pub(super) fn inputs(&self) -> Vec<InputRange> {
         let read = self.lanes.iter().filter(|(_, entry)| entry.range.start < entry.range.end);
-        read.map(|(lane, entry)| InputRange { lane: lane.clone(), start: entry.range.start, end: entry.range.end })
-            .collect()
+        read.map(|(lane, entry)| InputRange {
+            lane: lane.clone(),
+            start: entry.range.start,
+            end: entry.range.end,
+        })
+        .collect()
     }
 }
 
@@ -142,13 +145,14 @@ mod tests {
     #[test]
     fn a_flush_ends_where_the_next_begins() {
         let mut ledger = ledger();
-        assert!(ledger.is_empty());
         let counts = Counts { records: 3, emitted: 2, dropped: 1, ..Counts::default() };
         ledger.add(&lane(), 13, &counts);
         ledger.add(&lane(), 16, &counts);
         let (inputs, sealed) = ledger.seal();
-        assert_eq!((inputs[0].start, inputs[0].end, sealed[0].records, sealed[0].emitted), (10, 16, 6, 4));
-        assert!(ledger.is_empty());
+        assert_eq!(
+            (inputs[0].start, inputs[0].end, sealed[0].records, sealed[0].emitted),
+            (10, 16, 6, 4)
+        );
         assert_eq!(ledger.seal().0, []);
         assert_eq!(ledger.fit(&lane(), 2, &[16]), Fit::New { first: 0, hole: false });
     }

@@ -20,7 +20,14 @@ pub(super) struct Meters {
 impl Meters {
     pub(super) fn new(pipeline: &str, component: &str, digest: &str) -> Self {
         let label = |name: &'static str, value: &str| Label::new(name, value.to_owned());
-        Self { labels: [label("pipeline", pipeline), label("component", component), label("digest", digest)].into() }
+        Self {
+            labels: [
+                label("pipeline", pipeline),
+                label("component", component),
+                label("digest", digest),
+            ]
+            .into(),
+        }
     }
 
     fn pipeline(&self) -> Vec<Label> {
@@ -77,9 +84,18 @@ impl Meters {
     }
 
     /// What a worker holds.
-    pub(super) fn holds(&self, worker: usize, open_files: usize, buffered_bytes: u64, guest_bytes: u64) {
+    pub(super) fn holds(
+        &self,
+        worker: usize,
+        open_files: usize,
+        buffered_bytes: u64,
+        guest_bytes: u64,
+    ) {
         let labels = || vec![self.labels[0].clone(), Label::new("worker", worker.to_string())];
-        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and 2^53 bytes are far away")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge is a float, and 2^53 bytes are far away"
+        )]
         let float = |value: u64| value as f64;
         gauge!(names::OPEN_FILES, labels()).set(float(open_files as u64));
         gauge!(names::BUFFERED_BYTES, labels()).set(float(buffered_bytes));

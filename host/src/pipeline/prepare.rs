@@ -38,11 +38,18 @@ pub(super) fn prepare(
     runtime: &tokio::runtime::Handle,
 ) -> Result<Prepared, Fault> {
     let transform = &pipeline.transforms[0];
-    let component = engine.load(&transform.component, &read_component(folder, &transform.component)?)?;
-    if let Some(pinned) = transform.digest.as_deref().filter(|pinned| *pinned != component.digest()) {
+    let component =
+        engine.load(&transform.component, &read_component(folder, &transform.component)?)?;
+    if let Some(pinned) = transform.digest.as_deref().filter(|pinned| *pinned != component.digest())
+    {
         let (name, digest) = (component.name(), component.digest());
-        let text = format!("pipeline {} pins {name}@sha256:{pinned}, the folder has sha256:{digest}", pipeline.name);
-        return Err(Fault::config(text).help("put the pinned build into the folder, or change the pin"));
+        let text = format!(
+            "pipeline {} pins {name}@sha256:{pinned}, the folder has sha256:{digest}",
+            pipeline.name
+        );
+        return Err(
+            Fault::config(text).help("put the pinned build into the folder, or change the pin")
+        );
     }
     let descriptor = component.describe(&transform.config, &transform.limits)?;
     let (outputs, places) = outputs(pipeline, &descriptor)?;
@@ -50,8 +57,14 @@ pub(super) fn prepare(
     runtime.block_on(store.probe())?;
     for topic in &pipeline.source.topics {
         if kafka::partitions(&pipeline.kafka, topic)?.is_none() {
-            let text = format!("pipeline {}: there is no topic {topic} at {}", pipeline.name, pipeline.kafka.brokers.join(", "));
-            return Err(Fault::config(text).help("create it, or name another one in `source.kafka.topics`"));
+            let text = format!(
+                "pipeline {}: there is no topic {topic} at {}",
+                pipeline.name,
+                pipeline.kafka.brokers.join(", ")
+            );
+            return Err(
+                Fault::config(text).help("create it, or name another one in `source.kafka.topics`")
+            );
         }
     }
     let config = serde_json::to_vec(&transform.config).expect("a JSON value is JSON");
@@ -74,38 +87,64 @@ fn read_component(folder: &Path, name: &str) -> Result<Vec<u8>, Fault> {
                     .filter(|name| name.ends_with(".wasm"))
                     .collect();
                 names.sort();
-                format!("the folder has: {}", if names.is_empty() { "no .wasm file".to_owned() } else { names.join(", ") })
+                format!(
+                    "the folder has: {}",
+                    if names.is_empty() { "no .wasm file".to_owned() } else { names.join(", ") }
+                )
             }
-            Err(_) => "make the folder, or name another one with `transforms` (--transforms)".to_owned(),
+            Err(_) => {
+                "make the folder, or name another one with `transforms` (--transforms)".to_owned()
+            }
         };
         Fault::config(format!("read component {}", path.display())).caused_by(error).help(help)
     })
 }
 
 /// What the pipeline writes, checked against what the transform gives.
-fn outputs(pipeline: &config::Pipeline, descriptor: &Descriptor) -> Result<(Arc<[OutputSpec]>, Vec<usize>), Fault> {
+fn outputs(
+    pipeline: &config::Pipeline,
+    descriptor: &Descriptor,
+) -> Result<(Arc<[OutputSpec]>, Vec<usize>), Fault> {
     let name = &pipeline.name;
     match (&descriptor.input, pipeline.source.format) {
         (Input::Raw, Format::Raw) | (Input::Rows(_), Format::Json) => {}
         (Input::Raw, Format::Json) => {
-            let text = format!("pipeline {name}: {} reads raw records, `source.kafka.format` is json", descriptor.name);
+            let text = format!(
+                "pipeline {name}: {} reads raw records, `source.kafka.format` is json",
+                descriptor.name
+            );
             return Err(Fault::config(text).help("write `format: raw`"));
         }
         (Input::Rows(_), Format::Raw) => {
-            let text = format!("pipeline {name}: {} reads decoded fields, `source.kafka.format` is raw", descriptor.name);
+            let text = format!(
+                "pipeline {name}: {} reads decoded fields, `source.kafka.format` is raw",
+                descriptor.name
+            );
             return Err(Fault::config(text).help("write `format: json`"));
         }
     }
-    let declared = || descriptor.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = pipeline.outputs.keys().find(|key| !descriptor.outputs.iter().any(|o| &o.name == *key)) {
-        let text = format!("pipeline {name}: `outputs.{unknown}`: {} has no such output", descriptor.name);
+    let declared = || {
+        descriptor.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    if let Some(unknown) =
+        pipeline.outputs.keys().find(|key| !descriptor.outputs.iter().any(|o| &o.name == *key))
+    {
+        let text =
+            format!("pipeline {name}: `outputs.{unknown}`: {} has no such output", descriptor.name);
         return Err(Fault::config(text).help(format!("its outputs are: {}", declared())));
     }
     let mut specs = Vec::with_capacity(descriptor.outputs.len() + 1);
     for output in &descriptor.outputs {
         let Some(settings) = pipeline.outputs.get(&output.name) else {
-            let text = format!("pipeline {name}: `outputs` says nothing about {} of {}", output.name, descriptor.name);
-            return Err(Fault::config(text).help(format!("add `{}: {{ parquet: {{}} }}`; its outputs are: {}", output.name, declared())));
+            let text = format!(
+                "pipeline {name}: `outputs` says nothing about {} of {}",
+                output.name, descriptor.name
+            );
+            return Err(Fault::config(text).help(format!(
+                "add `{}: {{ parquet: {{}} }}`; its outputs are: {}",
+                output.name,
+                declared()
+            )));
         };
         let schema = if settings.kafka_columns {
             kafka_columns::extend_schema(&output.to_arrow())
@@ -122,22 +161,32 @@ fn outputs(pipeline: &config::Pipeline, descriptor: &Descriptor) -> Result<(Arc<
     Ok((specs.into(), places))
 }
 
-fn check_partitions(key: &str, settings: &config::Parquet, schema: &SchemaRef) -> Result<(), Fault> {
+fn check_partitions(
+    key: &str,
+    settings: &config::Parquet,
+    schema: &SchemaRef,
+) -> Result<(), Fault> {
     for partition in &settings.partition_by {
         let field = partition.expression.field();
         let key = format!("{key}.parquet.partition_by`: {}", partition.key);
         let Ok(found) = schema.field_with_name(field) else {
-            let fields: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            return Err(Fault::config(format!("{key}: there is no field {field}")).help(format!("fields: {}", fields.join(", "))));
+            let fields: Vec<_> =
+                schema.fields().iter().map(|field| field.name().as_str()).collect();
+            return Err(Fault::config(format!("{key}: there is no field {field}"))
+                .help(format!("fields: {}", fields.join(", "))));
         };
         let of_time = matches!(found.data_type(), DataType::Timestamp(..) | DataType::Date32);
         let fits = match &partition.expression {
             Expression::Hour(_) => matches!(found.data_type(), DataType::Timestamp(..)),
-            Expression::Date(_) | Expression::Year(_) | Expression::Month(_) | Expression::Day(_) => of_time,
+            Expression::Date(_)
+            | Expression::Year(_)
+            | Expression::Month(_)
+            | Expression::Day(_) => of_time,
             Expression::Field(_) | Expression::Bucket(..) => !found.data_type().is_nested(),
         };
         if !fits {
-            let text = format!("{key}: {field} is {}, which this expression can't use", found.data_type());
+            let text =
+                format!("{key}: {field} is {}, which this expression can't use", found.data_type());
             return Err(Fault::config(text).help("hour takes a timestamp; date, year, month and day take a timestamp or a date; a plain field and bucket take anything but lists, structs and maps"));
         }
     }

@@ -56,7 +56,8 @@ impl Rows {
             rejected.insert(rejection.index);
             letters.push(self.rejected(batch, rejection.index, rejection.reason)?);
         }
-        let mut counts = Counts { records: batch.len() as u64, broken: broken as u64, ..Counts::default() };
+        let mut counts =
+            Counts { records: batch.len() as u64, broken: broken as u64, ..Counts::default() };
         let mut emitted: Vec<u32> = Vec::with_capacity(batch.len());
         for rows in processed.outputs {
             let place = self.places[rows.output];
@@ -67,12 +68,19 @@ impl Rows {
                 &rows.rows
             };
             let refused = files.write(place, written, open)?;
-            *counts.rows.entry(spec.name.clone()).or_default() += (written.num_rows() - refused.len()) as u64;
+            *counts.rows.entry(spec.name.clone()).or_default() +=
+                (written.num_rows() - refused.len()) as u64;
             for row in refused {
                 let index = rows.lineage[row.row];
                 rejected.insert(index);
                 let error = format!("output {}: {}", spec.name, row.reason);
-                letters.push(DeadLetter { index, stage: Stage::Sink, class: "REFUSED", field: None, error });
+                letters.push(DeadLetter {
+                    index,
+                    stage: Stage::Sink,
+                    class: "REFUSED",
+                    field: None,
+                    error,
+                });
             }
             emitted.extend(rows.lineage);
         }
@@ -89,7 +97,11 @@ impl Rows {
         Ok(counts)
     }
 
-    fn transform(&mut self, batch: &Batch, letters: &mut Vec<DeadLetter>) -> Result<Processed, Fault> {
+    fn transform(
+        &mut self,
+        batch: &Batch,
+        letters: &mut Vec<DeadLetter>,
+    ) -> Result<Processed, Fault> {
         let decode = Instant::now();
         let Some(decoder) = &mut self.decoder else {
             let processed = self.instance.process(batch, Payload::Raw)?;
@@ -118,8 +130,13 @@ impl Rows {
     fn rejected(&self, batch: &Batch, index: u32, error: String) -> Result<DeadLetter, Fault> {
         if self.on_error == OnError::Fail {
             let (lane, offset) = (&batch.lane, batch.offsets[index as usize]);
-            let fault = Fault::transform(format!("{} rejected {lane} offset {offset}: {error}", self.component));
-            return Err(fault.help("the transform has `on_error: fail`; with `dead_letter` the pipeline goes on"));
+            let fault = Fault::transform(format!(
+                "{} rejected {lane} offset {offset}: {error}",
+                self.component
+            ));
+            return Err(fault.help(
+                "the transform has `on_error: fail`; with `dead_letter` the pipeline goes on",
+            ));
         }
         Ok(DeadLetter { index, stage: Stage::Transform, class: "REJECTED", field: None, error })
     }
@@ -140,7 +157,8 @@ impl Rows {
         let rows: RecordBatch = dead_letters::rows(batch, letters, &self.component, &self.digest);
         let place = self.outputs.len() - 1;
         if let Some(refused) = files.write(place, &rows, open)?.first() {
-            let text = format!("a dead letter of {} can't be written: {}", batch.lane, refused.reason);
+            let text =
+                format!("a dead letter of {} can't be written: {}", batch.lane, refused.reason);
             return Err(Fault::config(text).help("partition `dead_letters` by another field"));
         }
         *counts.rows.entry(dead_letters::OUTPUT.to_owned()).or_default() += rows.num_rows() as u64;

@@ -58,15 +58,24 @@ pub(super) struct Surroundings {
 
 impl Running {
     /// Starts a pipeline: recovers its log, joins its group. Blocks: not for the I/O runtime.
-    pub(super) fn start(around: &Surroundings, pipeline: &config::Pipeline, prepared: &Prepared) -> Result<Self, Fault> {
+    pub(super) fn start(
+        around: &Surroundings,
+        pipeline: &config::Pipeline,
+        prepared: &Prepared,
+    ) -> Result<Self, Fault> {
         let Surroundings { host, budget, queue_bytes, runtime, writer } = around;
         let transform = &pipeline.transforms[0];
         let name = &pipeline.name;
-        let committer =
-            runtime.block_on(Committer::open(prepared.store.clone(), name, EPOCH, writer.clone()))?;
+        let committer = runtime.block_on(Committer::open(
+            prepared.store.clone(),
+            name,
+            EPOCH,
+            writer.clone(),
+        ))?;
         let shared = Arc::new(Shared::new(name));
         let meters = Meters::new(name, prepared.component.name(), prepared.component.digest());
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..host.workers).map(|_| bounded(control::QUEUE)).unzip();
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..host.workers).map(|_| bounded(control::QUEUE)).unzip();
         let lanes = Arc::new(Lanes::new(
             name,
             pipeline.source.start.clone(),
@@ -80,7 +89,12 @@ impl Running {
         for _ in 0..host.workers {
             let context = GuestContext { pipeline: name.clone() };
             let metrics: Arc<dyn GuestMetrics> = Arc::new(meters.clone());
-            let instance = prepared.component.instantiate(context, &transform.config, &transform.limits, metrics)?;
+            let instance = prepared.component.instantiate(
+                context,
+                &transform.config,
+                &transform.limits,
+                metrics,
+            )?;
             rows.push(Rows {
                 decoder: decoder(pipeline, &prepared.descriptor.input)?,
                 instance,
@@ -94,8 +108,14 @@ impl Running {
         }
         let with_headers = pipeline.source.format == Format::Raw;
         let assignments = Arc::clone(&lanes);
-        let (source, queues) =
-            Source::start(&pipeline.kafka, &pipeline.source, host.workers, with_headers, assignments, *queue_bytes)?;
+        let (source, queues) = Source::start(
+            &pipeline.kafka,
+            &pipeline.source,
+            host.workers,
+            with_headers,
+            assignments,
+            *queue_bytes,
+        )?;
         let source = Arc::new(source);
         let setting = Setting {
             pipeline: name.as_str().into(),
@@ -113,7 +133,9 @@ impl Running {
             runtime: runtime.clone(),
         };
         let mut threads = Vec::with_capacity(2 * host.workers);
-        for (number, ((queue, rows), controls)) in queues.into_iter().zip(rows).zip(receivers).enumerate() {
+        for (number, ((queue, rows), controls)) in
+            queues.into_iter().zip(rows).zip(receivers).enumerate()
+        {
             let (jobs, queued) = bounded(closer::QUEUE);
             let closer = Closer {
                 committer: Arc::clone(&committer),
@@ -141,7 +163,12 @@ impl Running {
     pub(super) fn drain(self, timeout: Duration) -> Result<(), Fault> {
         let deadline = Instant::now() + timeout;
         let (answer, answers) = bounded(self.lanes.workers.len());
-        let told = self.lanes.workers.iter().filter(|worker| worker.send(Control::Drain(answer.clone())).is_ok()).count();
+        let told = self
+            .lanes
+            .workers
+            .iter()
+            .filter(|worker| worker.send(Control::Drain(answer.clone())).is_ok())
+            .count();
         drop(answer);
         let committed = (0..told).take_while(|_| answers.recv_deadline(deadline).is_ok()).count();
         if let Some(fault) = self.shared.take_fault() {
@@ -149,7 +176,9 @@ impl Running {
         }
         if committed < told {
             let text = format!("the last flush was not committed within {timeout:?}");
-            return Err(Fault::outside(text).help("nothing is lost: it is read again at the next start"));
+            return Err(
+                Fault::outside(text).help("nothing is lost: it is read again at the next start")
+            );
         }
         self.runtime.block_on(self.committer.claim())?;
         for thread in self.threads {
@@ -162,7 +191,11 @@ impl Running {
 }
 
 /// Spawns a thread whose panic fails the pipeline instead of silently ending it.
-fn spawn(name: String, shared: &Arc<Shared>, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Fault> {
+fn spawn(
+    name: String,
+    shared: &Arc<Shared>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Fault> {
     let guard = PanicGuard(Arc::clone(shared));
     let run = move || {
         let guard = guard;

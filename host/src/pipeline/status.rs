@@ -100,7 +100,11 @@ impl Shared {
     /// Stops the pipeline. The first fault is the one that people see.
     pub(super) fn fail(&self, fault: Fault) {
         let mut inner = self.lock();
-        tracing::error!(pipeline = inner.status.name, help = fault.help.as_deref(), "pipeline failed: {fault}");
+        tracing::error!(
+            pipeline = inner.status.name,
+            help = fault.help.as_deref(),
+            "pipeline failed: {fault}"
+        );
         if inner.fault.is_none() {
             inner.status.state = State::Failed;
             inner.status.reason = Some(fault.to_string());
@@ -142,7 +146,8 @@ impl Shared {
         if inner.status.state == State::Running {
             inner.status.state = State::Degraded;
         }
-        let reasons: Vec<_> = inner.halted.iter().map(|(lane, reason)| format!("{lane}: {reason}")).collect();
+        let reasons: Vec<_> =
+            inner.halted.iter().map(|(lane, reason)| format!("{lane}: {reason}")).collect();
         if inner.fault.is_none() {
             inner.status.reason = Some(reasons.join("; "));
         }

@@ -92,7 +92,19 @@ impl Worker {
     ) -> Result<Self, Fault> {
         let files = open_files(&setting)?;
         let (ledger, last_record) = (Ledger::default(), Instant::now());
-        Ok(Self { number, setting, queue, controls, closer, rows, ledger, files, flush: None, era: 0, last_record })
+        Ok(Self {
+            number,
+            setting,
+            queue,
+            controls,
+            closer,
+            rows,
+            ledger,
+            files,
+            flush: None,
+            era: 0,
+            last_record,
+        })
     }
 
     /// Runs until it is drained, or something fails.
@@ -132,7 +144,11 @@ impl Worker {
         if !full.is_empty() {
             self.setting.meters.closed(&full);
             let files = self.sealed(full);
-            let nonce = self.flush.as_ref().map(|flush| flush.nonce.clone()).expect("files are open only in a flush");
+            let nonce = self
+                .flush
+                .as_ref()
+                .map(|flush| flush.nonce.clone())
+                .expect("files are open only in a flush");
             self.send(Job::Files(nonce, files))?;
         }
         let (open, buffered) = (self.files.open_files(), self.files.buffered_bytes());
@@ -195,7 +211,15 @@ impl Worker {
         let mut open = |place: &crate::parquet::Place| {
             flush.files += 1;
             let output = &outputs[place.output].name;
-            let key = names::data_key(pipeline, output, &place.hive_path, flush.began_ms, seq, &flush.nonce, flush.files);
+            let key = names::data_key(
+                pipeline,
+                output,
+                &place.hive_path,
+                flush.began_ms,
+                seq,
+                &flush.nonce,
+                flush.files,
+            );
             Ok(store.stage(key, runtime.clone()))
         };
         let counts = self.rows.process(&batch, &mut self.files, &mut open)?;
@@ -211,7 +235,8 @@ impl Worker {
         let next = self.ledger.next(lane).expect("the lane was just found to be the worker's");
         // As of the fetch that brought the record, or newer: it only rises.
         let Setting { source, shared, runtime, .. } = &self.setting;
-        let fetched = source.lags().into_iter().find(|lag| lag.lane == *lane).and_then(|lag| lag.watermarks);
+        let fetched =
+            source.lags().into_iter().find(|lag| lag.lane == *lane).and_then(|lag| lag.watermarks);
         let low = match fetched {
             Some(watermarks) => watermarks.start,
             None => shared.patiently(runtime, || source.offsets().watermarks(lane))?.start,
@@ -243,7 +268,16 @@ impl Worker {
         let nonce = self.flush.take().map_or_else(String::new, |flush| flush.nonce);
         let transforms = self.setting.transforms.to_vec();
         let era = self.era;
-        self.send(Job::Flush(SealedFlush { era, nonce, reason, inputs, counts, transforms, files, answers }))
+        self.send(Job::Flush(SealedFlush {
+            era,
+            nonce,
+            reason,
+            inputs,
+            counts,
+            transforms,
+            files,
+            answers,
+        }))
     }
 
     /// Adds to each file what its footer says. It may hold any of the records that the flush has so far.
@@ -274,7 +308,11 @@ impl Worker {
         let owned: Vec<Lane> = self.ledger.lanes().cloned().collect();
         let mut placed = Vec::with_capacity(owned.len());
         for lane in owned {
-            let start = self.setting.committer.position(&lane).ok_or_else(|| Fault::bug("a lane has no position"))?;
+            let start = self
+                .setting
+                .committer
+                .position(&lane)
+                .ok_or_else(|| Fault::bug("a lane has no position"))?;
             self.ledger.assign(lane.clone(), assignment, start);
             placed.push(Placed { lane, worker: self.number, start, assignment });
         }
@@ -289,5 +327,10 @@ impl Worker {
 }
 
 fn open_files(setting: &Setting) -> Result<Files<StageWriter>, Fault> {
-    Files::new(Arc::clone(&setting.outputs), Arc::clone(&setting.budget), setting.scratch.clone(), MAX_OPEN_FILES)
+    Files::new(
+        Arc::clone(&setting.outputs),
+        Arc::clone(&setting.budget),
+        setting.scratch.clone(),
+        MAX_OPEN_FILES,
+    )
 }

@@ -60,7 +60,6 @@ async fn local_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an S3 server: TIDEMILL_TEST_S3_ENDPOINT, TIDEMILL_TEST_S3_BUCKET (exists), AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"]
 async fn s3_conforms() {
     let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let url = format!(
