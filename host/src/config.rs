@@ -5,6 +5,7 @@ mod de;
 mod expression;
 mod host;
 mod later;
+mod options;
 mod pipeline;
 mod problem;
 mod raw;
@@ -21,6 +22,7 @@ use url::Url;
 
 pub use self::{
     host::{DEFAULTS, File, host},
+    options::REFUSED_OPTIONS,
     pipeline::{PipelineFile, pipelines},
     problem::{Problem, Problems},
     schema::{host_schema, pipeline_schema},

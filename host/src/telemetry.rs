@@ -30,6 +30,9 @@ pub fn log(filter: &str, format: LogFormat) -> Result<(), Fault> {
             "write a level, such as info, or levels by module, such as warn,tidemill::kafka=debug";
         Fault::config(format!("`{filter}` is not a log filter")).caused_by(error).help(help)
     })?;
+    // It calls the usual end of a consumer an error: the queue that it would close was closed before.
+    let noise = "rdkafka::consumer::base_consumer=off".parse().expect("it is a directive");
+    let filter = filter.add_directive(noise);
     let terminal = std::io::stderr().is_terminal();
     let text = match format {
         LogFormat::Auto => terminal,

@@ -31,9 +31,9 @@ impl Explain {
         };
         let bytes = store.size(&key).await?.ok_or_else(missing)?;
         let footer = footer::read(&store, &key, bytes).await?;
-        // Arrow's own schema is for programs.
-        let told = footer.metadata.into_iter().filter(|(name, _)| name != "ARROW:schema");
-        let metadata: Map<String, Value> = told
+        let metadata: Map<String, Value> = footer
+            .metadata
+            .into_iter()
             .map(|(name, text)| {
                 let value = serde_json::from_str(&text).unwrap_or(Value::String(text));
                 (name, value)
@@ -50,7 +50,7 @@ impl Explain {
                 Value::String(text) => print(format_args!("  {name}: {text}"))?,
                 Value::Array(items) => {
                     print(format_args!("  {name}:"))?;
-                    items.iter().try_for_each(|item| print(format_args!("    {item}")))?;
+                    items.iter().try_for_each(|item| print(format_args!("    {}", line(item))))?;
                 }
                 value => print(format_args!("  {name}: {value}"))?,
             }
@@ -82,5 +82,37 @@ impl Explain {
         let root = settings.url.as_str().trim_end_matches('/');
         let key = self.file.strip_prefix(root).unwrap_or(&self.file).trim_start_matches('/');
         Ok((store, key.to_owned()))
+    }
+}
+
+/// Offsets and transforms as people read them, anything else as it is.
+fn line(item: &Value) -> String {
+    let text = |key: &str| item.get(key).and_then(Value::as_str);
+    let number = |key: &str| item.get(key).and_then(Value::as_i64);
+    if let (Some(topic), Some(partition), Some(start), Some(end)) =
+        (text("topic"), number("partition"), number("start"), number("end"))
+    {
+        return format!("{topic}/{partition}: {start} to {}", end - 1);
+    }
+    if let (Some(name), Some(version), Some(digest)) =
+        (text("name"), text("version"), text("sha256"))
+    {
+        return format!("{name} {version}, sha256:{digest}");
+    }
+    item.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_and_transforms_are_readable() {
+        let range = json!({ "topic": "clicks", "partition": 1, "start": 5, "end": 9 });
+        assert_eq!(line(&range), "clicks/1: 5 to 8");
+        let transform =
+            json!({ "name": "clean", "version": "0.1.0", "sha256": "ab", "config_sha256": "cd" });
+        assert_eq!(line(&transform), "clean 0.1.0, sha256:ab");
+        assert_eq!(line(&json!({ "topic": 1 })), r#"{"topic":1}"#);
     }
 }

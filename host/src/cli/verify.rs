@@ -56,9 +56,7 @@ impl Verify {
                 .collect();
             print(json!({ "clean": dirty.is_empty(), "pipelines": reports }))?;
         } else {
-            for (name, report) in &reports {
-                print(format_args!("{name}: {report}"))?;
-            }
+            reports.iter().try_for_each(|(_, report)| print(report))?;
         }
         if dirty.is_empty() {
             return Ok(());

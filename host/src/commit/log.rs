@@ -232,6 +232,8 @@ mod tests {
         log.mark_published(1);
         let checkpoint = log.checkpoint().unwrap();
         assert_eq!(checkpoint.seq, 3);
-        assert_eq!(Log::resume(checkpoint), log);
+        // A checkpoint claims as well: whoever resumes from it has nothing left to claim.
+        assert!(log.has_unclaimed());
+        assert_eq!(Log::resume(checkpoint), Log { unclaimed: None, ..log });
     }
 }

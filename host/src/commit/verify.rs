@@ -50,7 +50,7 @@ impl fmt::Display for Report {
         }
         match problems.len() {
             0 => write!(f, "  no gap, no overlap, no missing and no unexpected file"),
-            problems => write!(f, "  {problems} problems"),
+            problems => write!(f, "  {problems} problem{}", if problems == 1 { "" } else { "s" }),
         }
     }
 }

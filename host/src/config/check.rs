@@ -11,7 +11,9 @@ use std::{
 
 use url::Url;
 
-use super::{Kafka, Security, Store, later, problem::Problem, raw, tree::Node};
+use super::{
+    Kafka, Security, Store, later, options::REFUSED_OPTIONS, problem::Problem, raw, tree::Node,
+};
 
 /// Collects what is wrong with a tree.
 pub(super) struct Check<'a> {
@@ -113,7 +115,13 @@ impl<'a> Check<'a> {
             None => {}
         }
         let nowhere = Url::parse("memory://").expect("it is a URL");
+        let is_refused = url.is_err();
         let url = self.or(&["store", "url"], url, nowhere);
+        if is_refused && raw.url.contains('@') {
+            // Whatever else is wrong with it: it may hold credentials, and messages end up in logs.
+            let problem = self.problems.pop().expect("the refusal of the URL was noted");
+            self.problems.push(problem.without_excerpt());
+        }
         Store { url, endpoint, path_style: raw.path_style, region: raw.region.clone() }
     }
 
@@ -158,26 +166,21 @@ impl<'a> Check<'a> {
         let options: BTreeMap<_, _> =
             raw.options.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
         for key in options.keys() {
-            if let Some((_, setting)) = OWN_OPTIONS.iter().find(|(option, _)| option == key) {
+            if let Some((_, reason)) = REFUSED_OPTIONS.iter().find(|(refused, _)| refused == key) {
+                let help = match reason.strip_prefix("use ") {
+                    Some(setting) => format!("write {setting}"),
+                    None => format!("remove it: {reason}"),
+                };
                 self.refuse(
                     &["kafka", "options", key],
-                    format!("`{key}` is set by Tidemill"),
-                    *setting,
+                    format!("`{key}` cannot be set here"),
+                    help,
                 );
             }
         }
         Kafka { brokers: raw.brokers.clone(), security, ca_file, options }
     }
 }
-
-/// Options of librdkafka that are spelled otherwise here.
-const OWN_OPTIONS: &[(&str, &str)] = &[
-    ("bootstrap.servers", "write `brokers` of the section `kafka`"),
-    ("metadata.broker.list", "write `brokers` of the section `kafka`"),
-    ("security.protocol", "write `security` of the section `kafka`"),
-    ("ssl.ca.location", "write `ca_file` of the section `kafka`"),
-    ("group.id", "write `group_id` in the pipeline's source"),
-];
 
 fn is_host(text: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
@@ -196,7 +199,7 @@ fn store_url(text: &str, base: &Path) -> Result<Url, (String, String)> {
         return Url::from_directory_path(clean(&folder)).map_err(wrong);
     }
     let Ok(url) = Url::parse(text) else {
-        return refusal(&format_args!("`{text}` is not a URL"), FORMS);
+        return refusal(&"the store's URL cannot be read", FORMS);
     };
     let scheme = url.scheme();
     if later::STORES.contains(&scheme) {

@@ -40,6 +40,13 @@ impl Problem {
         }
     }
 
+    /// The same problem without the line it stands in, which holds a secret.
+    #[must_use]
+    pub(super) fn without_excerpt(mut self) -> Self {
+        self.excerpt = None;
+        self
+    }
+
     /// The same problem with what to write instead.
     #[must_use]
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {

@@ -305,6 +305,7 @@ fn mistakes_in_host_settings() {
         ("security = \"tls\"", "security = \"sasl_tls\""),
         ("security = \"tls\"", "sasl = { mechanism = \"PLAIN\" }"),
         ("\"fetch.min.bytes\" = 1", "\"group.id\" = \"x\""),
+        ("\"fetch.min.bytes\" = 1", "\"enable.auto.commit\" = true"),
         ("\"fetch.min.bytes\" = 1", "\"fetch.min.bytes\" = [1]"),
         ("1GiB", "1GiiB"),
         ("1GiB", "1MiB"),

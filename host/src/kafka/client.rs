@@ -9,51 +9,9 @@ use rdkafka::{
 };
 
 use crate::{
-    config::{Kafka, Security},
+    config::{Kafka, REFUSED_OPTIONS, Security},
     fault::Fault,
 };
-
-/// Options that a person may not set, and why.
-const REFUSED: &[(&str, &str)] = &[
-    ("acks", ACKS),
-    ("auto.commit.enable", COMMITS),
-    (
-        "auto.offset.reset",
-        "a lane starts where the log says, or at `source.start`; Kafka must never choose",
-    ),
-    ("bootstrap.servers", "use `kafka.brokers`"),
-    ("enable.auto.commit", COMMITS),
-    ("enable.auto.offset.store", COMMITS),
-    ("enable.gapless.guarantee", ACKS),
-    ("enable.idempotence", ACKS),
-    ("enable.partition.eof", "it mixes markers with the records"),
-    ("group.id", "use `source.group_id`"),
-    ("group.protocol", GROUP),
-    ("group.protocol.type", GROUP),
-    ("group.remote.assignor", GROUP),
-    ("interceptors", CODE),
-    (
-        "isolation.level",
-        "only records of committed transactions may be read: aborted ones would become rows",
-    ),
-    ("max.in.flight", ACKS),
-    ("max.in.flight.requests.per.connection", ACKS),
-    ("metadata.broker.list", "use `kafka.brokers`"),
-    ("offset.store.method", COMMITS),
-    ("partition.assignment.strategy", GROUP),
-    ("plugin.library.paths", CODE),
-    ("queued.max.messages.kbytes", "it is part of the host's `memory_budget`"),
-    ("request.required.acks", ACKS),
-    ("security.protocol", "use `kafka.security`"),
-    ("ssl.ca.location", "use `kafka.ca_file`"),
-    ("test.mock.num.brokers", "it would replace the brokers by a mock"),
-    ("transactional.id", ACKS),
-];
-const ACKS: &str = "records that are produced must be stored once each, on all replicas in sync";
-const COMMITS: &str = "positions are kept in the log beside the data; Kafka's offsets are only a hint for lag tools, written after each commit";
-const GROUP: &str =
-    "lanes are handed over one by one (cooperative-sticky), which the source relies on";
-const CODE: &str = "it loads code into the host";
 
 /// Checks librdkafka's options: names, values, and that none of them breaks the promise. Opens no connection.
 ///
@@ -61,7 +19,7 @@ const CODE: &str = "it loads code into the host";
 /// The first option that is refused or unknown or has a wrong value, with the reason.
 pub fn check_options(options: &BTreeMap<String, String>) -> Result<(), Fault> {
     for key in options.keys() {
-        if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == key) {
+        if let Some((_, reason)) = REFUSED_OPTIONS.iter().find(|(refused, _)| refused == key) {
             return Err(Fault::config(format!("kafka.options.{key} cannot be set: {reason}")));
         }
     }
@@ -206,11 +164,11 @@ mod tests {
 
     #[test]
     fn options_that_break_the_promise_are_refused_with_the_reason() {
-        for (key, _) in REFUSED {
+        for (key, _) in REFUSED_OPTIONS {
             let text = check(key, "true").unwrap_err();
             assert!(text.starts_with(&format!("kafka.options.{key} cannot be set: ")), "{text}");
         }
-        assert!(REFUSED.is_sorted());
+        assert!(REFUSED_OPTIONS.is_sorted());
         assert!(check("isolation.level", "read_uncommitted").unwrap_err().contains("aborted"));
     }
 
