@@ -1,17 +1,22 @@
 //! Components: compiled apart, linked to what the host offers, called batch by batch under limits.
 
+mod answer;
 mod bindings;
 mod cache;
+mod carry;
 mod compile;
 mod descriptor;
 mod guest;
 mod instance;
 mod lift;
 mod limits;
+mod lines;
 mod lower;
+mod metrics;
 mod refuse;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use std::{
     fmt, iter,
@@ -21,23 +26,17 @@ use std::{
         mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::Duration,
 };
 
 use arrow_array::{ArrayRef, RecordBatch};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker};
 
-use self::{
-    cache::Cache,
-    guest::Guest,
-    instance::Probe,
-    limits::{EPOCH, MAX_MEMORY},
-};
+use self::{cache::Cache, guest::Guest, instance::Running, limits::EPOCH, metrics::Series};
 pub use self::{
     compile::{Compiler, child as compile_child},
-    guest::GuestMetrics,
     instance::Instance,
+    metrics::GuestMetrics,
 };
 use crate::{config::Limits, fault::Fault, record::Lineage, schema::Descriptor};
 
@@ -63,6 +62,8 @@ pub struct Component {
     name: String,
     digest: String,
     linked: bindings::TransformerPre<Guest>,
+    /// Of all its instances.
+    series: Arc<Series>,
 }
 
 impl fmt::Debug for Component {
@@ -134,9 +135,13 @@ impl Engine {
             .map_err(|error| Fault::outside("set wasmtime up").permanent().caused_by(error))?;
         let cache = Cache::new(cache, &engine)?;
         let mut linker = Linker::new(&engine);
-        let link = wasmtime_wasi::p2::add_to_linker_sync(&mut linker).and_then(|()| {
-            bindings::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
-        });
+        let link = wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
+            .and_then(|()| wait::link(&mut linker))
+            .and_then(|()| {
+                bindings::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| {
+                    guest
+                })
+            });
         link.map_err(|error| Fault::bug("link the host's functions").caused_by(error))?;
         let ticker = tick(engine.clone())?;
         Ok(Arc::new(Self { engine, linker, cache, compiler, _ticker: ticker }))
@@ -153,7 +158,7 @@ impl Engine {
         let compiled = match self.cache.load(&self.engine, &digest) {
             Some(compiled) => compiled,
             None => {
-                let artefact = self.compiler.compile(&self.engine, name, wasm)?;
+                let artefact = self.compiler.compile(name, wasm)?;
                 self.cache.store(&self.engine, &digest, &artefact)?
             }
         };
@@ -163,7 +168,13 @@ impl Engine {
             .instantiate_pre(&compiled)
             .and_then(bindings::TransformerPre::new)
             .map_err(|error| refuse::unlinkable(name, error))?;
-        Ok(Arc::new(Component { engine: Arc::clone(self), name: name.to_owned(), digest, linked }))
+        Ok(Arc::new(Component {
+            engine: Arc::clone(self),
+            name: name.to_owned(),
+            digest,
+            linked,
+            series: Arc::default(),
+        }))
     }
 }
 
@@ -188,9 +199,7 @@ impl Component {
         limits: &Limits,
     ) -> Result<Descriptor, Fault> {
         let context = GuestContext { pipeline: String::new() };
-        let probe = Probe::new(Arc::clone(self), context, limits, None)?;
-        let descriptor = probe.describe(config)?.0;
-        Ok(descriptor)
+        Running::new(Arc::clone(self), &context, limits, None)?.describe(&config.to_string())
     }
 
     /// An instance that is ready for batches.
@@ -204,7 +213,7 @@ impl Component {
         limits: &Limits,
         metrics: Arc<dyn GuestMetrics>,
     ) -> Result<Instance, Fault> {
-        Probe::new(Arc::clone(self), context, limits, Some(metrics))?.init(config)
+        Running::new(Arc::clone(self), &context, limits, Some(metrics))?.init(&config.to_string())
     }
 }
 
@@ -221,19 +230,4 @@ fn tick(engine: wasmtime::Engine) -> Result<Sender<()>, Fault> {
     spawned
         .map(|_| alive)
         .map_err(|error| Fault::outside("start a thread").permanent().caused_by(error))
-}
-
-/// Checks limits that a configuration asks for.
-///
-/// # Errors
-/// When the memory is more than an instance may ever have.
-pub fn check_limits(limits: &Limits) -> Result<(), Fault> {
-    if limits.memory > MAX_MEMORY || limits.call_timeout > Duration::from_secs(3600) {
-        let text = format!(
-            "a transform has {} MiB of memory and an hour a call at most",
-            MAX_MEMORY >> 20
-        );
-        return Err(Fault::config(text).help("lower `transforms.limits`"));
-    }
-    Ok(())
 }

@@ -1,5 +1,4 @@
 //! The bindings of `wit/v0.1`: lists go in as slices, so that a column is copied once.
-#![expect(clippy::all, reason = "the macro writes this module from the contract")]
 
 wasmtime::component::bindgen!({
     path: "../wit/v0.1",

@@ -1,10 +1,11 @@
-//! Compiled components on disk: `<digest>-<engine>.cwasm`, SHA-256 of the artefact first. A damaged one is compiled again.
+//! Compiled components on disk: `<digest>-<engine>.cwasm`, a SHA-256 first, of the component's digest and of the artefact.
+//! One that is damaged, or another component's, is compiled again.
 
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use sha2::{Digest, Sha256};
@@ -12,8 +13,8 @@ use wasmtime::component::Component;
 
 use crate::fault::Fault;
 
-/// Bytes of the artefact's own digest, before it.
-const HEADER: usize = 32;
+/// Bytes of the seal before an artefact.
+const SEAL: usize = 32;
 
 /// The folder of artefacts.
 #[derive(Debug)]
@@ -25,7 +26,12 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(folder: PathBuf, engine: &wasmtime::Engine) -> Result<Self, Fault> {
-        fs::create_dir_all(&folder).map_err(|error| failed("make", &folder, error))?;
+        fs::create_dir_all(&folder).map_err(|error| {
+            Fault::outside(format!("make {}", folder.display()))
+                .permanent()
+                .caused_by(error)
+                .help("the scratch folder must be writable: name another one with `memory.scratch`")
+        })?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Ok(Self { folder, engine: format!("{:016x}", hasher.finish()) })
@@ -40,8 +46,8 @@ impl Cache {
         let path = self.path(digest);
         let bytes = fs::read(&path).ok()?;
         let whole = bytes
-            .split_at_checked(HEADER)
-            .filter(|(header, body)| Sha256::digest(body).as_slice() == *header);
+            .split_at_checked(SEAL)
+            .filter(|(found, artefact)| seal(digest, artefact) == *found);
         let component = whole.and_then(|(_, artefact)| deserialize(engine, artefact).ok());
         if component.is_none() {
             tracing::warn!(path = %path.display(), "a compiled component is damaged, it is compiled again");
@@ -49,7 +55,7 @@ impl Cache {
         component
     }
 
-    /// Keeps an artefact that was just compiled, and loads it.
+    /// Keeps an artefact that was just compiled, and loads it. Where it can't be kept, the next start compiles again.
     pub(super) fn store(
         &self,
         engine: &wasmtime::Engine,
@@ -61,25 +67,25 @@ impl Cache {
         })?;
         let path = self.path(digest);
         let written = tempfile::NamedTempFile::new_in(&self.folder).and_then(|mut file| {
-            file.write_all(&Sha256::digest(artefact))?;
+            file.write_all(&seal(digest, artefact))?;
             file.write_all(artefact)?;
             file.persist(&path).map_err(|error| error.error)
         });
-        written.map_err(|error| failed("write", &path, error))?;
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "a compiled component can't be kept");
+        }
         Ok(component)
     }
 }
 
-fn failed(verb: &str, path: &Path, error: std::io::Error) -> Fault {
-    Fault::outside(format!("{verb} {}", path.display()))
-        .permanent()
-        .caused_by(error)
-        .help("the scratch folder must be writable: name another one with `memory.scratch`")
+/// What an artefact in the cache is known by.
+fn seal(digest: &str, artefact: &[u8]) -> [u8; SEAL] {
+    Sha256::new().chain_update(digest).chain_update(artefact).finalize().into()
 }
 
 #[expect(unsafe_code, reason = "wasmtime has no other way to load compiled code")]
 fn deserialize(engine: &wasmtime::Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes come from our own compiler: just now through a pipe, or from a file of ours whose digest, written
+    // SAFETY: the bytes come from our own compiler: just now through a pipe, or from a file of ours whose seal, written
     // with it, was checked. Who can write that file as this user can run any code as this user anyway.
     unsafe { Component::deserialize(engine, artefact) }
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     path::PathBuf,
-    process::{Child, Command, ExitCode, Stdio},
+    process::{Command, ExitCode, Stdio},
     sync::mpsc::channel,
     thread,
     time::Duration,
@@ -24,6 +24,8 @@ const MAX_CPU: u64 = 120;
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Bytes of compiled code at most.
 const MAX_ARTEFACT: u64 = 512 << 20;
+/// Bytes of the child's last words at most.
+const MAX_TEXT: u64 = 4096;
 
 /// Where components are compiled.
 #[derive(Clone, Debug)]
@@ -47,72 +49,72 @@ impl Compiler {
     }
 
     /// Compiles a component to an artefact.
-    pub(super) fn compile(
-        &self,
-        engine: &wasmtime::Engine,
-        name: &str,
-        wasm: &[u8],
-    ) -> Result<Vec<u8>, Fault> {
-        let refused =
-            |text: String| Fault::transform(format!("component {name} can't be compiled: {text}"));
-        match self {
-            Self::InProcess => {
-                engine.precompile_component(wasm).map_err(|error| refused(format!("{error:#}")))
-            }
+    pub(super) fn compile(&self, name: &str, wasm: &[u8]) -> Result<Vec<u8>, Fault> {
+        tracing::info!(component = name, bytes = wasm.len(), "compiling");
+        let compiled = match self {
+            Self::InProcess => compile(wasm),
             Self::Child(binary) => {
-                let started = Command::new(binary)
-                    .arg(SUBCOMMAND)
-                    .env_clear()
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .spawn();
-                let child = started.map_err(|error| {
-                    Fault::outside(format!("start {} to compile", binary.display()))
-                        .caused_by(error)
-                })?;
-                tracing::info!(component = name, bytes = wasm.len(), "compiling");
-                run(child, wasm.to_vec()).map_err(refused)
+                let mut command = Command::new(binary);
+                command.arg(SUBCOMMAND).env_clear();
+                run(command, wasm.to_vec(), DEADLINE)?
             }
-        }
+        };
+        compiled
+            .map_err(|text| Fault::transform(format!("component {name} can't be compiled: {text}")))
     }
 }
 
-/// Feeds the child, waits for it within the deadline, answers what it wrote or why it failed.
-fn run(mut child: Child, wasm: Vec<u8>) -> Result<Vec<u8>, String> {
+/// Starts the child, feeds it, waits for it within the deadline, answers what it wrote or why it failed.
+fn run(
+    mut command: Command,
+    wasm: Vec<u8>,
+    deadline: Duration,
+) -> Result<Result<Vec<u8>, String>, Fault> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let binary = command.get_program().to_owned();
+    let failed = |what: &str, error| {
+        Fault::outside(format!("{what} {} to compile", binary.display())).caused_by(error)
+    };
+    let mut child = command.spawn().map_err(|error| failed("start", error))?;
     let mut stdin = child.stdin.take().expect("it is piped");
     let stdout = child.stdout.take().expect("it is piped");
-    let mut stderr = child.stderr.take().expect("it is piped");
+    let stderr = child.stderr.take().expect("it is piped");
     // A child that dies early closes its input, and says why on standard error.
     thread::spawn(move || drop(stdin.write_all(&wasm)));
     let errors = thread::spawn(move || {
-        let mut text = String::new();
-        stderr.by_ref().take(4096).read_to_string(&mut text).map(|_| text).unwrap_or_default()
+        let mut text = Vec::new();
+        drop(stderr.take(MAX_TEXT).read_to_end(&mut text));
+        String::from_utf8_lossy(&text).trim().to_owned()
     });
     let (done, artefact) = channel();
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        let read = stdout.take(MAX_ARTEFACT).read_to_end(&mut bytes);
+        let read = stdout.take(MAX_ARTEFACT + 1).read_to_end(&mut bytes);
         done.send(read.map(|_| bytes)).ok();
     });
-    let artefact = artefact.recv_timeout(DEADLINE);
-    if artefact.is_err() {
-        child.kill().map_err(|error| error.to_string())?;
+    let artefact = artefact.recv_timeout(deadline);
+    let whole = matches!(&artefact, Ok(Ok(bytes)) if bytes.len() as u64 <= MAX_ARTEFACT);
+    if !whole {
+        child.kill().map_err(|error| failed("end", error))?;
     }
-    let status = child.wait().map_err(|error| error.to_string())?;
-    match artefact {
-        Err(_) => Err(format!("it takes longer than {DEADLINE:?}")),
+    let status = child.wait().map_err(|error| failed("wait for", error))?;
+    Ok(match artefact {
+        Err(_) => Err(format!("it takes longer than {deadline:?}")),
+        Ok(Ok(_)) if !whole => Err(format!("its code is larger than {} MiB", MAX_ARTEFACT >> 20)),
         Ok(Ok(bytes)) if status.success() => Ok(bytes),
-        Ok(_) => {
+        Ok(Ok(_)) => {
             let text = errors.join().unwrap_or_default();
-            let text = text.trim();
-            Err(if text.is_empty() {
-                format!("the compiler ended with {status}: it passed its limits")
-            } else {
-                text.to_owned()
+            let limits =
+                format!("{MAX_CPU} s of CPU and {} GiB of memory", MAX_ADDRESS_SPACE >> 30);
+            let signal = format!("the compiler ended with {status}, it may use {limits}");
+            Err(match (text.is_empty(), status.code()) {
+                (true, _) => signal,
+                (false, Some(_)) => text,
+                (false, None) => format!("{signal}: {text}"),
             })
         }
-    }
+        Ok(Err(error)) => return Err(failed("read from", error)),
+    })
 }
 
 /// What the hidden subcommand does: bounds itself, then compiles standard input to standard output.
@@ -124,8 +126,11 @@ pub fn child() -> ExitCode {
         .and_then(|()| limit(Resource::Cpu, MAX_CPU))
         .and_then(|()| limit(Resource::Core, 0))
         .and_then(|()| rustix::process::nice(10).map(drop));
-    let compiled =
-        bounded.map_err(|error| format!("bound the compiler: {error}")).and_then(|()| compile());
+    let compiled = bounded.map_err(|error| format!("bound the compiler: {error}")).and_then(|()| {
+        let mut wasm = Vec::new();
+        std::io::stdin().read_to_end(&mut wasm).map_err(|error| error.to_string())?;
+        compile(&wasm)
+    });
     match compiled.and_then(|artefact| {
         std::io::stdout().write_all(&artefact).map_err(|error| error.to_string())
     }) {
@@ -138,10 +143,49 @@ pub fn child() -> ExitCode {
     }
 }
 
-fn compile() -> Result<Vec<u8>, String> {
-    let mut wasm = Vec::new();
-    std::io::stdin().read_to_end(&mut wasm).map_err(|error| error.to_string())?;
+fn compile(wasm: &[u8]) -> Result<Vec<u8>, String> {
     let engine =
         wasmtime::Engine::new(&limits::compile_config()).map_err(|error| error.to_string())?;
-    engine.precompile_component(&wasm).map_err(|error| format!("{error:#}"))
+    engine.precompile_component(wasm).map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a child that is this shell script comes to.
+    fn child(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        run(command, vec![7; 1 << 20], deadline).unwrap()
+    }
+
+    #[test]
+    fn what_the_child_writes_is_the_artefact() {
+        assert_eq!(child("exec cat", DEADLINE), Ok(vec![7; 1 << 20]));
+    }
+
+    #[test]
+    fn a_child_that_fails_is_quoted_whether_it_read_its_input_or_not() {
+        assert_eq!(
+            child("echo unknown import >&2; exit 1", DEADLINE),
+            Err("unknown import".to_owned())
+        );
+        let text = child("kill -KILL $$", DEADLINE).unwrap_err();
+        assert!(text.contains("SIGKILL") && text.contains("120 s of CPU"), "{text}");
+        let text = child("echo no memory >&2; kill -ABRT $$", DEADLINE).unwrap_err();
+        assert!(text.contains("SIGABRT") && text.ends_with("no memory"), "{text}");
+    }
+
+    #[test]
+    fn a_child_that_hangs_is_ended() {
+        let text = child("exec sleep 600", Duration::from_millis(50)).unwrap_err();
+        assert!(text.contains("longer than 50ms"), "{text}");
+    }
+
+    #[test]
+    fn a_binary_that_is_gone_is_named() {
+        let fault = Compiler::Child("/nowhere/tidemill".into()).compile("c", b"").unwrap_err();
+        assert!(fault.to_string().contains("/nowhere/tidemill"), "{fault}");
+    }
 }

@@ -96,6 +96,8 @@ fn trees(fields: &[wit::Field]) -> Result<Vec<Field>, String> {
 
 /// Schemas may nest this deep.
 const MAX_DEPTH: u32 = 32;
+/// Bytes of a field's name at most.
+const MAX_NAME: usize = 255;
 
 fn tree<'a>(
     field: &wit::Field,
@@ -103,8 +105,10 @@ fn tree<'a>(
     depth: u32,
 ) -> Result<Field, String> {
     let name = &field.name;
-    if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(format!("the field name {name:?}"));
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(format!(
+            "the field name {name:?}: a name has 1 to {MAX_NAME} bytes, and no control characters"
+        ));
     }
     let (data_type, wanted) = match field.data_type {
         wit::DataType::Boolean => (DataType::Boolean, 0..=0),

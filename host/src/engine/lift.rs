@@ -22,7 +22,7 @@ pub(super) type Processed = export::Processed;
 pub(super) fn lift(
     field: &Field,
     len: usize,
-    columns: &mut impl Iterator<Item = Column>,
+    columns: &mut dyn Iterator<Item = Column>,
 ) -> Result<ArrayRef, String> {
     let name = &field.name;
     let column = columns.next().ok_or_else(|| format!("no column for field {name}"))?;

@@ -41,19 +41,27 @@ pub(super) fn world(
     let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
     let imports: Vec<&str> = ty.imports(engine).map(|(name, _)| name).collect();
     if !exports.iter().any(|export| export.starts_with(CONTRACT)) {
-        let text = format!("component {name} is no transform: it exports {}", list(&exports));
+        let text = format!(
+            "component {name} is no transform: it exports {}, and imports {}",
+            list(&exports),
+            list(&imports)
+        );
         return Err(Fault::transform(text)
             .help(format!("the host accepts components that export {CONTRACT}x")));
     }
     let foreign: Vec<&str> = imports
-        .into_iter()
+        .iter()
+        .copied()
         .filter(|import| !OFFERED.iter().any(|offered| import.starts_with(offered)))
         .collect();
     if !foreign.is_empty() {
         let text =
             format!("component {name} imports what the host does not offer: {}", list(&foreign));
-        return Err(Fault::transform(text)
-            .help(format!("the host offers {}", list(&OFFERED.map(|offered| offered)))));
+        return Err(Fault::transform(text).help(format!(
+            "it exports {}; the host offers {}",
+            list(&exports),
+            list(&OFFERED)
+        )));
     }
     Ok(())
 }

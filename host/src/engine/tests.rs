@@ -1,5 +1,9 @@
 //! The engine with real components: `cargo xtask test` builds them and says where they are.
 
+mod answers;
+mod columns;
+mod descriptors;
+
 use std::{
     fs,
     path::PathBuf,
@@ -14,11 +18,11 @@ use arrow_array::{
 };
 use serde_json::json;
 
-use super::{bindings::tidemill::transform::types as wit, *};
+use super::*;
 use crate::{
     fault::Blame,
     record::{Batch, Lane},
-    schema::{DataType, Field, Input, Usage},
+    schema::{Field, Input, Usage},
 };
 
 const LIMITS: Limits = Limits {
@@ -197,15 +201,34 @@ fn misbehaves(act: &str, limits: Limits) -> Fault {
     let payload = Payload::Rows { columns: &columns, rows: &[0] };
     let fault = instance.process(&batch(&[""]), payload).unwrap_err();
     assert_eq!(fault.blame, Blame::Transform);
-    assert!(fault.to_string().contains("clicks/3 offsets 100 to 101"), "{fault}");
     assert!(
-        instance
-            .process(&batch(&[""]), payload)
-            .unwrap_err()
-            .to_string()
-            .contains("trapped before")
+        fault.to_string().contains("clicks/3 offsets 100 to 101")
+            && !fault.to_string().contains('\n'),
+        "{fault}"
     );
+    assert!(fault.to_string().contains(&component.digest()[..12]), "{fault}");
+    assert!(instance.is_poisoned());
+    assert_eq!(instance.process(&batch(&[""]), payload).unwrap_err().blame, Blame::Bug);
     fault
+}
+
+#[test]
+fn a_batch_that_is_not_decoded_as_asked_is_no_fault_of_the_guest() {
+    let (engine, _folder) = engine();
+    let component =
+        engine.load("misbehaves", &wasm("TIDEMILL_TEST_GUESTS", "misbehaves.wasm")).unwrap();
+    let mut instance = instance(&component, json!({}), &LIMITS).unwrap();
+    let columns: [ArrayRef; 1] = [Arc::new(StringArray::from(vec!["emit"]))];
+    for wrong in [
+        Payload::Raw,
+        Payload::Rows { columns: &[], rows: &[0] },
+        Payload::Rows { columns: &columns, rows: &[1] },
+    ] {
+        assert_eq!(instance.process(&batch(&[""]), wrong).unwrap_err().blame, Blame::Bug);
+    }
+    let processed =
+        instance.process(&batch(&[""]), Payload::Rows { columns: &columns, rows: &[0] }).unwrap();
+    assert_eq!(processed.outputs[0].lineage, [0], "the instance is whole");
 }
 
 #[test]
@@ -222,6 +245,19 @@ fn a_guest_that_never_returns_meets_its_deadline() {
 }
 
 #[test]
+fn a_guest_that_sleeps_meets_its_deadline() {
+    let text = misbehaves("sleep", Limits { call_timeout: Duration::from_millis(100), ..LIMITS })
+        .to_string();
+    assert!(text.contains("deadline of 100ms"), "{text}");
+}
+
+#[test]
+fn a_guest_that_exits_says_its_status() {
+    let text = misbehaves("exit", LIMITS).to_string();
+    assert!(text.contains("exited with status 1"), "WASI says no more than that it failed: {text}");
+}
+
+#[test]
 fn a_guest_that_eats_memory_meets_its_limit() {
     let text = misbehaves("eat", Limits { memory: 16 << 20, ..LIMITS }).to_string();
     assert!(text.contains("ran out of memory") && text.contains("16 MiB"), "{text}");
@@ -234,7 +270,23 @@ fn too_much_output_is_refused() {
     let mut instance = instance(&component, json!({}), &Limits { output: 1000, ..LIMITS }).unwrap();
     let long = "x".repeat(2000);
     let fault = instance.process(&batch(&[&long]), Payload::Raw).unwrap_err();
-    assert!(fault.to_string().contains("1000 are allowed"), "{fault}");
+    assert!(
+        fault.code == Some("OUTPUT_LIMIT") && fault.to_string().contains("limit of 1000"),
+        "{fault}"
+    );
+}
+
+#[test]
+fn far_too_much_output_is_not_even_copied() {
+    let (engine, _folder) = engine();
+    let component = engine.load("passthrough-raw", &sample("passthrough-raw")).unwrap();
+    let mut instance = instance(&component, json!({}), &Limits { output: 1000, ..LIMITS }).unwrap();
+    let long = "x".repeat(6 << 20);
+    let fault = instance.process(&batch(&[&long]), Payload::Raw).unwrap_err();
+    assert!(
+        fault.code == Some("OUTPUT_LIMIT") && fault.to_string().ends_with("limit of 1000 bytes"),
+        "{fault}"
+    );
 }
 
 #[test]
@@ -271,6 +323,11 @@ fn a_damaged_artefact_is_compiled_again_and_never_trusted() {
         engine.load("clean-clicks", &wasm).unwrap();
         assert_eq!(fs::read(path).unwrap(), whole);
     }
+    let other = engine.load("enrich", &sample("enrich")).unwrap();
+    let others = artefact().into_iter().find(|found| found != path).unwrap();
+    fs::copy(&others, path).unwrap();
+    engine.load("clean-clicks", &wasm).unwrap();
+    assert_eq!(fs::read(path).unwrap(), whole, "{} is not taken for it", other.name());
     let modified = fs::metadata(path).unwrap().modified().unwrap();
     engine.load("clean-clicks", &wasm).unwrap();
     assert_eq!(
@@ -280,66 +337,15 @@ fn a_damaged_artefact_is_compiled_again_and_never_trusted() {
     );
 }
 
-fn column(values: wit::ValuesResult) -> wit::ColumnResult {
-    wit::ColumnResult { validity: Vec::new(), values }
-}
-
-fn bytes(ends: &[u32], data: &[u8]) -> wit::ValuesResult {
-    wit::ValuesResult::Bytes(wit::BytesResult { ends: ends.to_vec(), data: data.to_vec() })
-}
-
 #[test]
-fn columns_that_can_not_be_are_refused() {
-    let lift = |field: &Field, len, columns: Vec<wit::ColumnResult>| {
-        lift::lift(field, len, &mut columns.into_iter())
-    };
-    let text = Field::new("t", DataType::Utf8, false);
-    assert!(lift(&text, 2, vec![column(bytes(&[1, 3], "aé".as_bytes()))]).is_ok());
-    for (wrong, says) in [
-        (bytes(&[1], b"a"), "1 values"),
-        (bytes(&[2, 3], "aé".as_bytes()), "not UTF-8"),
-        (bytes(&[1, 2], b"a\xff"), "not UTF-8"),
-        (bytes(&[2, 1], b"ab"), "fall"),
-        (bytes(&[1, 2], b"abc"), "last end"),
-        (bytes(&[1, u32::MAX], b"ab"), "2 GiB"),
-        (wit::ValuesResult::Int32(vec![1, 2]), "another type"),
-    ] {
-        let error = lift(&text, 2, vec![column(wrong)]).unwrap_err();
-        assert!(error.contains(says), "{error}");
-    }
-    let null = wit::ColumnResult { validity: vec![1], values: bytes(&[1, 2], b"ab") };
-    assert!(lift(&text, 2, vec![null]).unwrap_err().contains("may not be null"));
-    let short =
-        wit::ColumnResult { validity: vec![255], values: wit::ValuesResult::Int64(vec![0; 9]) };
-    assert!(
-        lift(&Field::new("n", DataType::Int64, true), 9, vec![short])
-            .unwrap_err()
-            .contains("too short")
-    );
-    let decimal = Field::new("d", DataType::Decimal(3, 0), false);
-    assert!(
-        lift(
-            &decimal,
-            1,
-            vec![column(wit::ValuesResult::Decimal128(vec![u64::MAX - 4, u64::MAX]))]
-        )
-        .is_ok()
-    );
-    assert!(
-        lift(&decimal, 1, vec![column(wit::ValuesResult::Decimal128(vec![1000, 0]))])
-            .unwrap_err()
-            .contains("does not fit")
-    );
-    let list = Field {
-        children: vec![Field::new("e", DataType::Int32, false)],
-        ..Field::new("l", DataType::List, false)
-    };
-    let elements = |n| column(wit::ValuesResult::Int32(vec![7; n]));
-    let ends = |ends: &[u32]| column(wit::ValuesResult::Lists(ends.to_vec()));
-    assert_eq!(
-        lift(&list, 2, vec![ends(&[0, 3]), elements(3)]).unwrap().as_list::<i32>().value_length(1),
-        3
-    );
-    assert!(lift(&list, 2, vec![ends(&[0, 3]), elements(2)]).is_err());
-    assert!(lift(&list, 2, vec![ends(&[0, 3])]).unwrap_err().contains("no column"));
+fn the_binary_compiles_in_a_child_what_this_process_can_load() {
+    let binary = std::env::var("TIDEMILL_TEST_BIN")
+        .expect("TIDEMILL_TEST_BIN is not set: run the tests by `cargo xtask test`");
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::new(folder.path().to_owned(), Compiler::Child(binary.into())).unwrap();
+    let component =
+        engine.load("misbehaves", &wasm("TIDEMILL_TEST_GUESTS", "misbehaves.wasm")).unwrap();
+    assert!(instance(&component, json!({}), &LIMITS).is_ok());
+    let fault = engine.load("x", b"\0asm\x0d\0\x01\0garbage").unwrap_err();
+    assert!(fault.to_string().contains("component x can't be compiled"), "{fault}");
 }

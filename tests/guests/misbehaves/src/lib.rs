@@ -21,6 +21,12 @@ fn done(order: Order<'_>, out: &mut Output<Done<'_>>) -> Result<(), Reject> {
         "spin" => loop {
             std::hint::black_box(());
         },
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a guest that sleeps is what the host has to bear"
+        )]
+        "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
+        "exit" => std::process::exit(3),
         "eat" => {
             let mut eaten = Vec::new();
             loop {
