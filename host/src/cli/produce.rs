@@ -79,7 +79,7 @@ impl Produce {
     fn send(&self, kafka: &Kafka, ledger: Option<Ledger>, stop: &AtomicBool) -> Result<(), Fault> {
         match self.partitions {
             Some(partitions) => {
-                drop(kafka::create_topic(kafka, &self.topic, usize::from(partitions))?)
+                kafka::create_topic(kafka, &self.topic, usize::from(partitions))?;
             }
             None if kafka::partitions(kafka, &self.topic)?.is_none() => {
                 let text =

@@ -23,6 +23,9 @@
 //! 9. Create is put-if-absent (the store's part).
 //! 10. A file whose publishing has an unknown result is published again until the result is known.
 
+#[cfg(any(test, feature = "mutants"))]
+mod mutations;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use super::{
@@ -440,64 +443,6 @@ impl Writer {
             commands.push(Command::Done(nonce.clone(), Done::Committed(*seq)));
             self.phase = Phase::Idle;
             self.next(commands);
-        }
-    }
-}
-
-#[cfg(any(test, feature = "mutants"))]
-impl Writer {
-    /// The same writer with one rule broken.
-    pub fn mutated(mut self, mutant: Option<super::mutant::Mutant>) -> Self {
-        self.mutant = mutant;
-        self
-    }
-
-    fn is(&self, mutant: super::mutant::Mutant) -> bool {
-        self.mutant == Some(mutant)
-    }
-
-    fn mutate_create(&mut self, manifest: &Manifest, commands: &mut Vec<Command>) {
-        if self.is(super::mutant::Mutant::PublishBeforeManifest) {
-            commands.extend(
-                manifest.files.iter().map(|file| Command::Publish(manifest.seq, file.clone())),
-            );
-        }
-    }
-
-    fn mutate_claim(&self, published: &mut super::manifest::Published) {
-        if self.is(super::mutant::Mutant::ClaimWhatIsAssumed) {
-            published.through = self.log.next() + 1;
-        }
-    }
-
-    fn mutate_not_created(
-        &mut self,
-        append: Append,
-        commands: &mut Vec<Command>,
-    ) -> Option<Append> {
-        use super::mutant::Mutant;
-        if self.is(Mutant::MoveOnUnread) {
-            let mut manifest = self.manifest(&append);
-            manifest.seq += 1;
-            commands.push(Command::Create(manifest));
-            self.phase = Phase::Creating(append);
-            return None;
-        }
-        if self.is(Mutant::DiscardOnError) {
-            commands.push(Command::Discard(append.files.clone()));
-        }
-        Some(append)
-    }
-
-    fn mutate_published(&mut self, seq: u64, outcome: Outcome) -> Outcome {
-        use super::mutant::Mutant;
-        match outcome {
-            Outcome::Unknown if self.is(Mutant::TakeUnknownForVisible) => Outcome::Visible,
-            Outcome::Visible if self.is(Mutant::StopAtTheFirst) => {
-                self.publishing.retain(|(other, _)| *other != seq);
-                outcome
-            }
-            _ => outcome,
         }
     }
 }

@@ -248,7 +248,7 @@ fn transform(check: &mut Check<'_>, index: usize, raw: &raw::Transform) -> Trans
             memory: check.size(
                 &limit("memory"),
                 limits.memory.map_or(64 << 20, |size| size.0),
-                1 << 20..=4 << 30,
+                1 << 20..=1 << 30,
             ),
             call_timeout: check.duration(
                 &limit("call_timeout"),
