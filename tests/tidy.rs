@@ -39,15 +39,20 @@ fn sources(folder: &str, extension: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        for entry in fs::read_dir(folder).expect("a folder of the repository can be read") {
+            let path = entry.expect("a folder of the repository can be read").path();
+            let name =
+                path.file_name().expect("an entry has a name").to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && name != "node_modules" && !name.starts_with('.')
             {
                 folders.push(path);
             } else if path.extension().is_some_and(|found| found == extension) {
-                let text = fs::read_to_string(&path).unwrap();
-                let path = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
+                let text = fs::read_to_string(&path).expect("a source file is text");
+                let path = path
+                    .strip_prefix(root())
+                    .expect("it is below the root")
+                    .to_string_lossy()
+                    .replace('\\', "/");
                 found.push(Source { path, text });
             }
         }

@@ -53,7 +53,7 @@ pub struct Field {
     pub nullable: bool,
     /// Children of a list, struct or map.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub children: Vec<Field>,
+    pub children: Vec<Self>,
 }
 
 impl Field {

@@ -10,6 +10,7 @@ use std::{
 
 use rustix::process::Signal;
 use tidemill_tests::{
+    eventually, full,
     host::{Site, StoreKind},
     kafka,
 };
@@ -100,6 +101,38 @@ fn kill_at(step: Step, kind: StoreKind) {
     identity.committed(&site, 40);
     host.drain();
     identity.judge(&site);
+}
+
+/// Kills at any moment, round after round, while records keep coming.
+fn kill_again_and_again(kind: StoreKind) {
+    let site = Site::new(kind);
+    let mut identity = Identity::new(4);
+    identity.pipeline(&site, "200ms", r#"["shard = bucket(4, _kafka_offset)"]"#);
+    let rounds = if full() { 100 } else { 3 };
+    for round in 0..rounds {
+        identity.produce(300);
+        let (host, before) = (site.run(), log::manifests(&site.store, "copy").len());
+        // Sometimes before it has joined the group, sometimes in the middle of a flush.
+        let manifests = round % 4;
+        eventually("the host is where it is to be killed", 40, || {
+            (log::manifests(&site.store, "copy").len() >= before + manifests).then_some(())
+        });
+        host.kill();
+    }
+    let host = site.run().ready();
+    identity.committed(&site, 50);
+    host.drain();
+    identity.judge(&site);
+}
+
+#[test]
+fn folder_again_and_again() {
+    kill_again_and_again(StoreKind::Folder);
+}
+
+#[test]
+fn s3_again_and_again() {
+    kill_again_and_again(StoreKind::S3);
 }
 
 #[test]

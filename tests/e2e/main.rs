@@ -1,6 +1,7 @@
 //! End to end: real Kafka, real stores, real components, and a reader that knows nothing of the host.
 
 mod clicks;
+mod files;
 mod identity;
 mod kills;
 mod log;

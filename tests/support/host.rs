@@ -193,6 +193,21 @@ impl Host {
         self
     }
 
+    /// The most memory that it had so far, in MiB.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn peak_memory_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .expect("the host is there");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("Linux tells the peak");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib / 1024
+    }
+
     /// Sends a signal.
     ///
     /// # Panics

@@ -161,7 +161,9 @@ mod tests {
         record::Lane,
     };
 
-    fn log() -> (Vec<(String, Vec<u8>)>, Vec<(String, u64)>) {
+    type Objects = (Vec<(String, Vec<u8>)>, Vec<(String, u64)>);
+
+    fn log() -> Objects {
         let mut log = Log::default();
         let (mut manifests, mut files) = (Vec::new(), Vec::new());
         for (kind, start, end) in [(Kind::Start, 0, 0), (Kind::Data, 0, 3), (Kind::Data, 3, 5)] {
