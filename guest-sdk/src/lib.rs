@@ -30,7 +30,7 @@
 //! assert_eq!(run.rejected(), [(1, "no e-mail domain".to_owned())]);
 //! ```
 //!
-//! A crate of type `cdylib` with one [`transform`] becomes a component by `cargo build --target wasm32-wasip2 --release`;
+//! A crate of type `cdylib` with one [`macro@transform`] becomes a component by `cargo build --target wasm32-wasip2 --release`;
 //! the same crate's `cargo test` runs it natively, through the same packed columns, without a host.
 //!
 //! - [`Row`](derive@Row) lists the types that fields can have; [`Carry`] is a field that the host copies across.

@@ -26,6 +26,7 @@ use std::{
         mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use arrow_array::{ArrayRef, RecordBatch};
@@ -62,6 +63,7 @@ pub struct Component {
     name: String,
     digest: String,
     linked: bindings::TransformerPre<Guest>,
+    compiled_in: Option<Duration>,
     /// Of all its instances.
     series: Arc<Series>,
 }
@@ -155,11 +157,13 @@ impl Engine {
     pub fn load(self: &Arc<Self>, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
         let digest = hex::encode(Sha256::digest(wasm));
         refuse::shape(name, wasm)?;
-        let compiled = match self.cache.load(&self.engine, &digest) {
-            Some(compiled) => compiled,
+        let (compiled, compiled_in) = match self.cache.load(&self.engine, &digest) {
+            Some(compiled) => (compiled, None),
             None => {
+                let start = Instant::now();
                 let artefact = self.compiler.compile(name, wasm)?;
-                self.cache.store(&self.engine, &digest, &artefact)?
+                let compiled = self.cache.store(&self.engine, &digest, &artefact)?;
+                (compiled, Some(start.elapsed()))
             }
         };
         refuse::world(&self.engine, name, &compiled)?;
@@ -173,6 +177,7 @@ impl Engine {
             name: name.to_owned(),
             digest,
             linked,
+            compiled_in,
             series: Arc::default(),
         }))
     }
@@ -182,6 +187,11 @@ impl Component {
     /// Its name: that of its file.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How long it took to compile; `None` when it came from the cache.
+    pub fn compiled_in(&self) -> Option<Duration> {
+        self.compiled_in
     }
 
     /// SHA-256 of its file, 64 hexadecimal digits.

@@ -4,7 +4,7 @@
 //! worker --(2 jobs)--> closer: last pages and footer -> last part -> manifest -> publish -> Kafka's offsets
 //! ```
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -138,13 +138,18 @@ impl Closer {
         fenced: &mut Option<u64>,
     ) -> Result<(), Fault> {
         let mut files = files;
+        let upload = Instant::now();
         files.extend(self.stage(flush.files)?);
+        self.meters.stage("upload", upload.elapsed());
         let summary = Summary::of(&flush.counts, &files, flush.reason);
         let offsets: Vec<_> =
             flush.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
         let SealedFlush { nonce, inputs, counts, transforms, .. } = flush;
         let commit = self.committer.commit(Flush { nonce, inputs, transforms, files, counts });
-        match self.runtime.block_on(commit)? {
+        let start = Instant::now();
+        let outcome = self.runtime.block_on(commit)?;
+        self.meters.stage("commit", start.elapsed());
+        match outcome {
             Outcome::Committed { seq } => {
                 self.committed(seq, &offsets, &summary);
             }
@@ -180,7 +185,7 @@ impl Closer {
             "flush committed"
         );
         self.meters.committed(summary.reason, summary.files, summary.bytes);
-        self.shared.update(|status| {
+        self.shared.committed(|status| {
             status.committed.add(&summary.counts);
             status.files += summary.files;
             status.bytes += summary.bytes;

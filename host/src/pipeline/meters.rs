@@ -7,6 +7,8 @@ use metrics::{Label, counter, gauge, histogram};
 use crate::{
     commit::manifest::Counts,
     engine::GuestMetrics,
+    fault::Fault,
+    kafka::Lag,
     parquet::{Reason, Sealed},
     telemetry as names,
 };
@@ -51,6 +53,47 @@ impl Meters {
             counter!(name, self.labels.to_vec()).increment(value);
         }
         counter!(names::BYTES_RECEIVED, self.pipeline()).increment(bytes as u64);
+        for (output, rows) in &counts.rows {
+            let labels = vec![self.labels[0].clone(), Label::new("output", output.clone())];
+            counter!(names::ROWS, labels).increment(*rows);
+        }
+    }
+
+    /// The newest record that was read is from this time (milliseconds since 1970).
+    pub(super) fn read_up_to(&self, timestamp: i64) {
+        let age = chrono::Utc::now().timestamp_millis().saturating_sub(timestamp).max(0);
+        gauge!(names::LAG_SECONDS, self.pipeline()).set(float(age.cast_unsigned()) / 1000.0);
+    }
+
+    /// How far the lanes are behind, and how long ago the last commit was.
+    pub(super) fn behind(&self, lags: &[Lag], last_commit: Duration) {
+        for lag in lags {
+            let labels = vec![
+                self.labels[0].clone(),
+                Label::new("topic", lag.lane.topic.to_string()),
+                Label::new("partition", lag.lane.partition.to_string()),
+            ];
+            if let Some(offsets) = lag.offsets() {
+                gauge!(names::LAG_RECORDS, labels).set(float(offsets));
+            }
+        }
+        gauge!(names::LAST_COMMIT_AGE_SECONDS, self.pipeline()).set(last_commit.as_secs_f64());
+    }
+
+    /// The component was compiled.
+    pub(super) fn compiled(&self, took: Duration) {
+        histogram!(names::COMPILE_SECONDS, vec![self.labels[1].clone()]).record(took);
+    }
+
+    /// A call of the transform failed.
+    pub(super) fn failed(&self, fault: &Fault) {
+        match fault.code {
+            Some("TRAP") => counter!(names::TRANSFORM_TRAPS, self.labels.to_vec()).increment(1),
+            Some("DEADLINE") => {
+                counter!(names::TRANSFORM_TIMEOUTS, self.labels.to_vec()).increment(1);
+            }
+            _ => {}
+        }
     }
 
     /// A stage took this long for a batch.
@@ -92,15 +135,15 @@ impl Meters {
         guest_bytes: u64,
     ) {
         let labels = || vec![self.labels[0].clone(), Label::new("worker", worker.to_string())];
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a gauge is a float, and 2^53 bytes are far away"
-        )]
-        let float = |value: u64| value as f64;
         gauge!(names::OPEN_FILES, labels()).set(float(open_files as u64));
         gauge!(names::BUFFERED_BYTES, labels()).set(float(buffered_bytes));
         gauge!(names::TRANSFORM_MEMORY_BYTES, labels()).set(float(guest_bytes));
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float, and 2^53 is far away")]
+fn float(value: u64) -> f64 {
+    value as f64
 }
 
 impl Meters {

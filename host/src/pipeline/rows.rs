@@ -104,7 +104,8 @@ impl Rows {
     ) -> Result<Processed, Fault> {
         let decode = Instant::now();
         let Some(decoder) = &mut self.decoder else {
-            let processed = self.instance.process(batch, Payload::Raw)?;
+            let processed = self.instance.process(batch, Payload::Raw);
+            let processed = processed.inspect_err(|fault| self.meters.failed(fault))?;
             self.meters.stage("transform", decode.elapsed());
             return Ok(processed);
         };
@@ -122,7 +123,8 @@ impl Rows {
         }
         let transform = Instant::now();
         let payload = Payload::Rows { columns: &decoded.columns, rows: &decoded.rows };
-        let processed = self.instance.process(batch, payload)?;
+        let processed = self.instance.process(batch, payload);
+        let processed = processed.inspect_err(|fault| self.meters.failed(fault))?;
         self.meters.stage("transform", transform.elapsed());
         Ok(processed)
     }

@@ -1,13 +1,13 @@
 //! A pipeline that runs: its source, its workers and their closers.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::bounded;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::interval};
 
 use super::{
     closer::{self, Closer},
@@ -149,6 +149,10 @@ impl Running {
             threads.push(spawn(format!("closer-{number}"), &shared, move || closer.run(&queued))?);
             threads.push(spawn(format!("worker-{number}"), &shared, move || worker.run())?);
         }
+        if let Some(took) = prepared.component.compiled_in() {
+            meters.compiled(took);
+        }
+        runtime.spawn(tell_lag(Arc::downgrade(&source), Arc::clone(&shared), meters));
         Ok(Self { shared, committer, source, lanes, threads, runtime: runtime.clone() })
     }
 
@@ -187,6 +191,16 @@ impl Running {
         // The last reference: the group is left now.
         drop(self.source);
         Ok(())
+    }
+}
+
+/// Keeps the gauges of the lag up to date for as long as there is a source.
+async fn tell_lag(source: Weak<Source>, shared: Arc<Shared>, meters: Meters) {
+    let mut ticks = interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let Some(lags) = source.upgrade().map(|source| source.lags()) else { return };
+        meters.behind(&lags, shared.last_commit());
     }
 }
 

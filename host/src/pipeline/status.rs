@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -64,6 +64,7 @@ pub(super) struct Shared(Mutex<Inner>);
 #[derive(Debug)]
 struct Inner {
     status: PipelineStatus,
+    last_commit: Instant,
     halted: BTreeMap<Lane, String>,
     fault: Option<Fault>,
 }
@@ -81,7 +82,8 @@ impl Shared {
             flushes: 0,
             fenced: 0,
         };
-        Self(Mutex::new(Inner { status, halted: BTreeMap::new(), fault: None }))
+        let (last_commit, halted) = (Instant::now(), BTreeMap::new());
+        Self(Mutex::new(Inner { status, last_commit, halted, fault: None }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -90,6 +92,17 @@ impl Shared {
 
     pub(super) fn status(&self) -> PipelineStatus {
         self.lock().status.clone()
+    }
+
+    /// Notes a commit.
+    pub(super) fn committed(&self, change: impl FnOnce(&mut PipelineStatus)) {
+        self.lock().last_commit = Instant::now();
+        self.update(change);
+    }
+
+    /// How long ago the last commit was, or the start.
+    pub(super) fn last_commit(&self) -> Duration {
+        self.lock().last_commit.elapsed()
     }
 
     /// Changes the counts.

@@ -226,6 +226,7 @@ impl Worker {
         let last = *batch.offsets.last().expect("a batch that fits has a new record");
         self.ledger.add(&batch.lane, last + 1, &counts);
         self.setting.meters.processed(&counts, batch.values.data().len());
+        self.setting.meters.read_up_to(batch.timestamps[batch.len() - 1]);
         self.setting.shared.update(|status| status.processed.add(&counts));
         Ok(())
     }
