@@ -23,7 +23,7 @@ impl Source {
     fn is_test(&self) -> bool {
         self.path.ends_with("/tests.rs")
             || self.path.contains("/tests/")
-            || self.path == "host/src/commit/model.rs"
+            || self.path.starts_with("host/src/commit/model")
     }
 
     fn below(&self, folder: &str) -> bool {

@@ -1,10 +1,10 @@
 //! The fold over a pipeline's log: positions, and what is published. The log is the truth, nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{File, Kind, Manifest, Published};
+use super::manifest::{File, InputRange, Kind, Manifest, Published};
 use crate::{fault::Fault, record::Lane};
 
 /// What all manifests below `next` together say.
@@ -19,8 +19,26 @@ pub struct Log {
     also: BTreeSet<u64>,
     /// Files of the manifests that nobody is known to have published.
     unpublished: BTreeMap<u64, Vec<File>>,
-    /// The first manifest with files that no manifest claims as published.
-    unclaimed: Option<u64>,
+    /// Manifests with files that no manifest and no checkpoint claims as published.
+    unclaimed: BTreeSet<u64>,
+    /// The fold below `through`: where a checkpoint may reach.
+    settled: Settled,
+    /// The manifests from `through` to `next`: what each adds to `settled`.
+    tail: VecDeque<Step>,
+}
+
+/// The fold of a log up to its first unpublished manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Settled {
+    prev: String,
+    positions: BTreeMap<Lane, i64>,
+}
+
+/// What one manifest adds to the fold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Step {
+    digest: String,
+    ends: Vec<(Lane, i64)>,
 }
 
 /// The fold up to a manifest, so that a start need not read the whole log. The same bytes from everybody.
@@ -41,11 +59,13 @@ impl Log {
     /// The log from a checkpoint on.
     pub fn resume(checkpoint: Checkpoint) -> Self {
         let Checkpoint { seq, prev, positions, .. } = checkpoint;
+        let positions: BTreeMap<_, _> = positions.into_iter().collect();
         Self {
             next: seq,
-            prev,
-            positions: positions.into_iter().collect(),
+            prev: prev.clone(),
+            positions: positions.clone(),
             through: seq,
+            settled: Settled { prev, positions },
             ..Self::default()
         }
     }
@@ -80,60 +100,65 @@ impl Log {
         &self.unpublished
     }
 
-    /// Whether files are visible, or will be, that no manifest claims as published.
+    /// Whether files are visible, or will be, that nobody claims as published.
     pub fn has_unclaimed(&self) -> bool {
-        self.unclaimed.is_some()
+        !self.unclaimed.is_empty()
     }
 
-    /// A checkpoint, where everything below the next manifest is published.
-    pub fn checkpoint(&self) -> Option<Checkpoint> {
-        (self.through == self.next).then(|| Checkpoint {
-            v: 1,
-            seq: self.next,
-            prev: self.prev.clone(),
-            positions: self
-                .positions
-                .iter()
-                .map(|(lane, position)| (lane.clone(), *position))
-                .collect(),
-        })
+    /// The first manifest that is not known to be published, or the next: where a checkpoint reaches (rule 4).
+    pub fn settled(&self) -> u64 {
+        self.through
+    }
+
+    /// A checkpoint of all that is settled.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let Settled { prev, positions } = self.settled.clone();
+        Checkpoint { v: 1, seq: self.through, prev, positions: positions.into_iter().collect() }
+    }
+
+    /// Whether a manifest continues the log. What does not must never be created: nobody could read past it.
+    ///
+    /// # Errors
+    /// `LOG_FORK` when it does not: it was edited, or another pipeline writes here.
+    pub fn check(&self, manifest: &Manifest) -> Result<(), Fault> {
+        if manifest.seq != self.next || manifest.prev != self.prev {
+            return Err(fork(manifest, "does not continue the one before it"));
+        }
+        let mut lanes = BTreeSet::new();
+        for InputRange { lane, start, end } in &manifest.inputs {
+            let known = self.position(lane);
+            let continues = match manifest.kind {
+                Kind::Start => known.is_none() && start == end,
+                Kind::Skip => known == Some(*start) && start <= end,
+                _ => known == Some(*start) && start < end,
+            };
+            if !continues || !lanes.insert(lane) {
+                let text =
+                    format!("covers {lane} from {start} to {end}, its position is {known:?}");
+                return Err(fork(manifest, &text));
+            }
+        }
+        Ok(())
     }
 
     /// Adds the next manifest.
     ///
     /// # Errors
-    /// `LOG_FORK` when it does not continue the log: it was edited, or another pipeline writes here.
+    /// `LOG_FORK` when it does not continue the log; the log stays as it was.
     pub fn fold(&mut self, manifest: &Manifest) -> Result<(), Fault> {
-        if manifest.seq != self.next || manifest.prev != self.prev {
-            return Err(self.fork(manifest, "does not continue the one before it"));
-        }
-        for input in &manifest.inputs {
-            let known = self.positions.get(&input.lane).copied();
-            let continues = match manifest.kind {
-                Kind::Start => known.is_none() && input.start == input.end,
-                Kind::Skip => known == Some(input.start) && input.start <= input.end,
-                _ => known == Some(input.start) && input.start < input.end,
-            };
-            if !continues {
-                let text = format!(
-                    "covers {} from {} to {}, its position is {known:?}",
-                    input.lane, input.start, input.end
-                );
-                return Err(self.fork(manifest, &text));
-            }
-        }
-        for input in &manifest.inputs {
-            self.positions.insert(input.lane.clone(), input.end);
-        }
+        self.check(manifest)?;
+        let ends: Vec<_> =
+            manifest.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
+        self.positions.extend(ends.iter().cloned());
         self.prev = manifest.digest();
+        self.tail.push_back(Step { digest: self.prev.clone(), ends });
         self.next += 1;
-        self.unclaimed = self.unclaimed.filter(|&seq| seq >= manifest.published.through);
-        if !manifest.files.is_empty() {
-            self.unclaimed.get_or_insert(manifest.seq);
-        }
+        let Published { through, also } = &manifest.published;
+        self.unclaimed.retain(|seq| seq >= through && !also.contains(seq));
         if manifest.files.is_empty() {
             self.also.insert(manifest.seq);
         } else {
+            self.unclaimed.insert(manifest.seq);
             self.unpublished.insert(manifest.seq, manifest.files.clone());
         }
         self.claim(&manifest.published);
@@ -146,29 +171,34 @@ impl Log {
     }
 
     fn claim(&mut self, claim: &Published) {
-        self.through = self.through.max(claim.through.min(self.next));
+        let mut through = self.through.max(claim.through.min(self.next));
         self.also.extend(claim.also.iter().filter(|&&seq| seq < self.next));
-        while self.also.remove(&self.through) {
-            self.through += 1;
+        while self.also.remove(&through) {
+            through += 1;
         }
-        let through = self.through;
+        for _ in self.through..through {
+            let step = self.tail.pop_front().expect("the tail reaches to `next`");
+            self.settled.prev = step.digest;
+            self.settled.positions.extend(step.ends);
+        }
+        self.through = through;
         self.also.retain(|&seq| seq > through);
         let also = &self.also;
         self.unpublished.retain(|seq, _| *seq >= through && !also.contains(seq));
     }
+}
 
-    fn fork(&self, manifest: &Manifest, what: &str) -> Fault {
-        Fault::outside(format!("manifest {} of pipeline {} {what}", manifest.seq, manifest.pipeline))
-            .permanent()
-            .code("LOG_FORK")
-            .help("a manifest was edited or deleted by hand, or two pipelines share a log: `tidemill verify` says where it breaks")
-    }
+fn fork(manifest: &Manifest, what: &str) -> Fault {
+    Fault::outside(format!("manifest {} of pipeline {} {what}", manifest.seq, manifest.pipeline))
+        .permanent()
+        .code("LOG_FORK")
+        .help("a manifest was edited or deleted by hand, or two pipelines share a log: `tidemill verify` says where it breaks")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::manifest::{InputRange, Stage};
+    use crate::commit::manifest::Stage;
 
     fn manifest(log: &Log, kind: Kind, start: i64, end: i64) -> Manifest {
         let file = File {
@@ -219,21 +249,48 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_waits_for_the_first_unpublished_manifest() {
+    fn a_lane_stands_in_a_manifest_once() {
         let mut log = Log::default();
         log.fold(&manifest(&log, Kind::Start, 0, 0)).unwrap();
+        let mut twice = manifest(&log, Kind::Data, 0, 1);
+        twice.inputs.push(InputRange { lane: Lane::new("t", 0), start: 0, end: 2 });
+        assert_eq!(log.fold(&twice).unwrap_err().code, Some("LOG_FORK"));
+        assert_eq!(log.next(), 1);
+    }
+
+    #[test]
+    fn a_checkpoint_reaches_to_the_first_unpublished_manifest() {
+        let mut log = Log::default();
+        log.fold(&manifest(&log, Kind::Start, 0, 0)).unwrap();
+        let started = log.clone();
         log.fold(&manifest(&log, Kind::Data, 0, 1)).unwrap();
         log.fold(&manifest(&log, Kind::Data, 1, 2)).unwrap();
         log.mark_published(2);
-        assert_eq!(
-            (log.checkpoint(), log.published()),
-            (None, Published { through: 1, also: vec![2] })
-        );
+        assert_eq!(log.published(), Published { through: 1, also: vec![2] });
+        assert_eq!(Log::resume(log.checkpoint()), started);
         log.mark_published(1);
-        let checkpoint = log.checkpoint().unwrap();
-        assert_eq!(checkpoint.seq, 3);
+        assert_eq!(log.checkpoint().seq, 3);
         // A checkpoint claims as well: whoever resumes from it has nothing left to claim.
         assert!(log.has_unclaimed());
-        assert_eq!(Log::resume(checkpoint), Log { unclaimed: None, ..log });
+        assert_eq!(Log::resume(log.checkpoint()), Log { unclaimed: BTreeSet::new(), ..log });
+    }
+
+    #[test]
+    fn a_claim_covers_what_it_names_and_no_more() {
+        let mut log = Log::default();
+        log.fold(&manifest(&log, Kind::Start, 0, 0)).unwrap();
+        for end in 1..4 {
+            log.fold(&manifest(&log, Kind::Data, end - 1, end)).unwrap();
+        }
+        let claims = |log: &Log, through, also| Manifest {
+            inputs: vec![],
+            published: Published { through, also },
+            ..manifest(log, Kind::Claim, 0, 0)
+        };
+        log.fold(&claims(&log, 2, vec![3])).unwrap();
+        assert!(log.has_unclaimed(), "manifest 2 is claimed by nobody");
+        assert_eq!(log.unpublished().keys().copied().collect::<Vec<_>>(), [2]);
+        log.fold(&claims(&log, 3, vec![])).unwrap();
+        assert!(!log.has_unclaimed() && log.settled() == log.next());
     }
 }

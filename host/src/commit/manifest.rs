@@ -71,6 +71,10 @@ impl Manifest {
                 .code("LOG_FORK")
                 .help("it was edited by hand, or a newer Tidemill wrote it: restore it from the bucket's versions, or update")
         })?;
+        if manifest.v != 1 {
+            let text = format!("{key} has version {} of its format, known is 1", manifest.v);
+            return Err(Fault::outside(text).permanent().code("LOG_FORK").help("update Tidemill"));
+        }
         if manifest.encode() != bytes {
             let text = format!("{key} is not what Tidemill wrote: it was edited by hand");
             return Err(Fault::outside(text)

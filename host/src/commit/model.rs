@@ -1,70 +1,61 @@
-//! The model: two writers that exclude each other in no way run the production core against a store that loses, delays and
-//! answers wrongly; every interleaving within a bound is tried.
+//! The model: two processes that exclude each other in no way run the production core against a store that loses, delays
+//! and answers wrongly; every interleaving within bounds is tried.
 //!
-//! A writer owns both lanes, reads each from the position it knows, and hands over flushes of any subset of its lanes with
-//! two files each, the next one before the last is committed (depth 2). At any step it may crash and recover.
+//! Each process reads both lanes from the positions that it knows, and hands over flushes of any subset of them with two
+//! files each, the next one before the last is committed (depth 2). At any step it may die and start again, from the whole
+//! log or from any checkpoint that a process could have written just then.
 //!
-//! Bounds (`Bounds`): what a test run does in CI, and what `TIDEMILL_TEST_FULL=1` does.
+//! The two processes are alike, so a state and its mirror image count as one. Discards are carried out at once: a later
+//! one can only do less harm.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod hashed;
+mod process;
+mod properties;
+mod store;
+mod tests;
 
-use stateright::{Checker, Model, Property};
+use stateright::{Model, Property};
 
+use self::{
+    hashed::{Hashed, hash},
+    process::Process,
+    store::Store,
+};
 use super::{
     log::Log,
     manifest::{File, InputRange, Kind, Manifest, Stage},
-    mutant::Mutant,
-    protocol::{Append, Command, Done, Event, Halt, Outcome, Writer},
+    protocol::{Append, Command, Event, Outcome, Writer, mutant::Mutant},
 };
 use crate::record::Lane;
 
 /// How far the model goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Bounds {
     /// Records a lane.
     records: i64,
-    /// Flushes handed over by all writers together.
+    /// Flushes handed over by all processes together.
     flushes: u8,
-    /// Crashes of all writers together.
+    /// Deaths of all processes together.
     crashes: u8,
     /// Wrong or late answers of the store.
     faults: u8,
+    /// Whether the log is empty at first, and each process resolves its own start of the lanes.
+    starts: bool,
+    /// Whether processes append claims, as at the end of a drain.
+    claims: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct State {
-    writers: [Process; 2],
+    processes: [Hashed<Process>; 2],
     store: Store,
     flushes: u8,
     crashes: u8,
     faults: u8,
+    claims: u8,
 }
 
-/// The store, and a PUT that may still land.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Store {
-    log: BTreeMap<u64, Manifest>,
-    late: BTreeSet<(u64, Vec<u8>)>,
-    staged: BTreeSet<String>,
-    visible: BTreeSet<String>,
-    /// Visible without a manifest at that moment.
-    ghosts: BTreeSet<String>,
-}
-
-/// A writer with the worker that feeds it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Process {
-    writer: Writer,
-    /// Commands that were not carried out yet, in any order.
-    commands: Vec<Command>,
-    /// Where the worker reads on; it is ahead of the log by what is not committed.
-    ahead: [i64; 2],
-    /// Flushes that are handed over and not done.
-    open: u8,
-    halted: Option<Halt>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     /// The worker hands a flush over: lanes as bits.
     Flush(usize, u8),
@@ -72,18 +63,20 @@ enum Action {
     Serve(usize, usize),
     /// A command is carried out, and the answer is lost.
     LoseAnswer(usize, usize),
-    /// A command is not carried out, and fails.
+    /// A command is not carried out, and fails (a 409 that stored nothing is one of these).
     LoseRequest(usize, usize),
-    /// A Create fails, and lands later.
+    /// A Create fails, and may land later.
     Delay(usize, usize),
-    /// A PUT that was delayed lands.
+    /// A Create that was delayed lands.
     Land(usize),
-    /// A process dies and starts again.
-    Crash(usize),
+    /// A process dies and starts from the first manifest on, or from what that process would write as a checkpoint.
+    Crash(usize, Option<usize>),
     /// An idle writer reads the log up to its end.
     Follow(usize),
     /// An idle writer publishes what it knows to be unclaimed.
     Help(usize),
+    /// An idle writer claims.
+    Claim(usize),
 }
 
 #[derive(Debug)]
@@ -96,105 +89,118 @@ fn lanes() -> [Lane; 2] {
     [Lane::new("t", 0), Lane::new("t", 1)]
 }
 
+fn append(nonce: String, kind: Kind, inputs: Vec<InputRange>, files: Vec<File>) -> Append {
+    let (transforms, counts, ts) = (vec![], vec![], String::new());
+    Append { nonce, worker: 0, kind, inputs, transforms, files, counts, ts }
+}
+
+fn file(key: String) -> File {
+    let (output, sha256, stage) =
+        (String::new(), String::new(), Stage::Rename { id: String::new() });
+    File { output, key, rows: 1, bytes: 1, sha256, stage }
+}
+
 impl Protocol {
-    fn process(&self, log: Log) -> Process {
-        let ahead = lanes().map(|lane| log.position(&lane).unwrap_or_default());
-        let mut writer = Writer::new("p", 1, "w", log).mutated(self.mutant);
-        let commands = writer.recover();
-        Process { writer, commands, ahead, open: 0, halted: None }
+    /// A process that starts. With `latest`, it wants to begin lanes that the log does not know there.
+    fn process(&self, log: Log, latest: Option<i64>) -> Hashed<Process> {
+        let writer = Writer::new("p", 1, "w", log).mutated(self.mutant);
+        let mut process = Process::new(writer);
+        if let Some(start) = latest {
+            let inputs = lanes().map(|lane| InputRange { lane, start, end: start }).to_vec();
+            process.feed(Event::Commit(append(format!("g{start}"), Kind::Genesis, vec![], vec![])));
+            process.feed(Event::Commit(append(format!("s{start}"), Kind::Start, inputs, vec![])));
+        }
+        Hashed::new(process)
     }
 
     /// A log with its first manifest: both lanes start at 0.
-    fn genesis() -> (Log, Manifest) {
+    fn begun() -> Store {
         let inputs = lanes().map(|lane| InputRange { lane, start: 0, end: 0 }).to_vec();
-        let mut log = Log::default();
-        let manifest = Manifest {
-            v: 1,
-            pipeline: "p".into(),
-            epoch: 1,
-            seq: 0,
-            nonce: "g".into(),
-            prev: String::new(),
-            kind: Kind::Start,
-            inputs,
-            transforms: vec![],
-            files: vec![],
-            counts: vec![],
-            published: log.published(),
-            writer: "g".into(),
-            ts: String::new(),
+        let mut writer = Writer::new("p", 1, "w", Log::default());
+        let commands = writer.step(Event::Commit(append("g".into(), Kind::Start, inputs, vec![])));
+        let mut store = Store::default();
+        match &commands[..] {
+            [Command::Create(manifest)] => store.create(Hashed::new(manifest.clone()), None),
+            _ => unreachable!("the end of an empty log is free"),
         };
-        log.fold(&manifest).expect("the first manifest of a log");
-        (log, manifest)
+        store
+    }
+
+    /// Whether an idle process has something to do by itself, sooner or later: read on, or help.
+    fn is_due(state: &State, process: &Process) -> bool {
+        process.is_idle()
+            && (state.is_behind(process) || !process.writer.log().unpublished().is_empty())
+    }
+
+    fn flush(state: &mut State, number: usize, subset: u8) {
+        state.flushes += 1;
+        let flush = state.flushes;
+        let files: Vec<_> = (0..2).map(|n| file(format!("{flush}-{n}"))).collect();
+        state.store.staged.extend(files.iter().map(|file| file.key.clone()));
+        state.edit(number, |process| {
+            process.open.push(flush);
+            let ahead = process.ahead.as_mut().expect("a worker reads lanes whose start is known");
+            let mut inputs = Vec::new();
+            for (bit, lane) in lanes().into_iter().enumerate() {
+                if subset & 1 << bit != 0 {
+                    inputs.push(InputRange { lane, start: ahead[bit], end: ahead[bit] + 1 });
+                    ahead[bit] += 1;
+                }
+            }
+            process.feed(Event::Commit(append(flush.to_string(), Kind::Data, inputs, files)))
+        });
+    }
+
+    /// Carries a command out, or not, and answers it truly, or not.
+    fn carry_out(&self, state: &mut State, number: usize, place: usize, done: bool, told: bool) {
+        let State { processes, store, .. } = state;
+        let event = match &processes[number].commands[place] {
+            Command::Create(manifest) => {
+                let ok = done && store.create(Hashed::new(manifest.clone()), self.mutant);
+                Event::Created(ok && told)
+            }
+            Command::Read(seq) => {
+                Event::Read(*seq, store.log.get(seq).map(|manifest| Manifest::clone(manifest)))
+            }
+            Command::Publish(seq, file) => {
+                let outcome = if done { store.publish(file) } else { Outcome::Unknown };
+                let key = file.key.clone();
+                Event::Published(*seq, key, if told { outcome } else { Outcome::Unknown })
+            }
+            Command::Discard(_) | Command::Followed | Command::Done(..) | Command::Halt(_) => {
+                unreachable!("`feed` takes these")
+            }
+        };
+        state.edit(number, |process| {
+            process.commands.remove(place);
+            process.feed(event)
+        });
     }
 }
 
 impl State {
-    /// Both processes have done all they were asked to and know the whole log, and nothing is on its way.
-    fn is_settled(&self) -> bool {
-        let done = |process: &Process| {
-            process.is_idle()
-                && !self.is_behind(process)
-                && process.writer.log().unpublished().is_empty()
-        };
-        self.store.late.is_empty() && self.writers.iter().all(done)
-    }
-
     fn is_behind(&self, process: &Process) -> bool {
         process.writer.log().next() < self.store.log.len() as u64
     }
 
-    fn feed(&mut self, process: usize, event: Event) {
-        let process = &mut self.writers[process];
-        let commands = process.writer.step(event);
-        for command in commands {
-            match command {
-                Command::Followed => process.rewind_if_idle(),
-                Command::Done(_, Done::Committed(_)) => process.open -= 1,
-                Command::Done(_, Done::Fenced(_)) => {
-                    process.open -= 1;
-                    process.rewind_if_idle();
-                }
-                Command::Halt(halt) => process.halted = Some(halt),
-                command => process.commands.push(command),
-            }
-        }
-    }
-}
-
-impl Process {
-    fn is_idle(&self) -> bool {
-        self.commands.is_empty() && self.writer.is_idle() && self.halted.is_none()
+    fn feed(&mut self, number: usize, event: Event) {
+        self.edit(number, |process| process.feed(event));
     }
 
-    /// After a fence the worker reads every lane again from where the log says, once its later flushes are fenced as well.
-    fn rewind_if_idle(&mut self) {
-        if self.open == 0 {
-            let log = self.writer.log();
-            self.ahead = lanes().map(|lane| log.position(&lane).unwrap_or_default());
-        }
-    }
-}
-
-impl Store {
-    fn create(&mut self, manifest: Manifest, mutant: Option<Mutant>) -> bool {
-        // Rule 9.
-        if mutant != Some(Mutant::CreateOverwrites) && self.log.contains_key(&manifest.seq) {
-            return false;
-        }
-        self.log.insert(manifest.seq, manifest);
-        true
+    /// Changes a process, and discards what it says.
+    fn edit(&mut self, number: usize, change: impl FnOnce(&mut Process) -> Vec<String>) {
+        let mut process = Process::clone(&self.processes[number]);
+        let discarded = change(&mut process);
+        self.store.staged.retain(|key| !discarded.contains(key));
+        // They may be carried out in any order, so it tells no states apart.
+        process.commands.sort_by_cached_key(hash);
+        self.processes[number] = Hashed::new(process);
     }
 
-    fn publish(&mut self, file: &File) -> Outcome {
-        if self.staged.remove(&file.key) {
-            self.visible.insert(file.key.clone());
-            if !self.log.values().any(|manifest| manifest.files.contains(file)) {
-                self.ghosts.insert(file.key.clone());
-            }
-            return Outcome::Visible;
-        }
-        if self.visible.contains(&file.key) { Outcome::Visible } else { Outcome::Lost }
+    /// Of a state and its mirror image, one: the store does not know which process is which.
+    fn canonical(mut self) -> Self {
+        self.processes.sort_by_key(|process| process.1);
+        self
     }
 }
 
@@ -203,51 +209,52 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let (log, manifest) = Self::genesis();
-        let mut store = Store::default();
-        store.log.insert(0, manifest);
-        let writers = [self.process(log.clone()), self.process(log)];
-        vec![State { writers, store, flushes: 0, crashes: 0, faults: 0 }]
+        let (store, latest) = if self.bounds.starts {
+            (Store::default(), [Some(0), Some(1)])
+        } else {
+            (Self::begun(), [None, None])
+        };
+        let processes = latest.map(|latest| self.process(Log::default(), latest));
+        vec![State { processes, store, flushes: 0, crashes: 0, faults: 0, claims: 0 }.canonical()]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        for (number, process) in state.writers.iter().enumerate() {
-            if process.halted.is_some() {
+        for (number, process) in state.processes.iter().enumerate() {
+            if process.wrong.is_some() {
                 continue;
             }
             for (place, command) in process.commands.iter().enumerate() {
                 actions.push(Action::Serve(number, place));
-                if state.faults < self.bounds.faults {
-                    match command {
-                        Command::Create(_) => {
-                            actions.push(Action::LoseAnswer(number, place));
-                            actions.push(Action::LoseRequest(number, place));
-                            actions.push(Action::Delay(number, place));
-                        }
-                        Command::Publish(..) => {
-                            actions.push(Action::LoseAnswer(number, place));
-                            actions.push(Action::LoseRequest(number, place));
-                        }
-                        _ => {}
+                let is_read = matches!(command, Command::Read(_));
+                if state.faults < self.bounds.faults && !is_read {
+                    actions.push(Action::LoseAnswer(number, place));
+                    actions.push(Action::LoseRequest(number, place));
+                    if matches!(command, Command::Create(_)) {
+                        actions.push(Action::Delay(number, place));
                     }
                 }
             }
-            if state.flushes < self.bounds.flushes && process.open < 2 {
-                for subset in 1..4_u8 {
-                    if (0..2).all(|lane| {
-                        subset & 1 << lane == 0 || process.ahead[lane] < self.bounds.records
-                    }) {
-                        actions.push(Action::Flush(number, subset));
-                    }
-                }
+            if let Some(ahead) = process.ahead
+                && state.flushes < self.bounds.flushes
+                && process.open.len() < 2
+            {
+                let left = |lane: usize| ahead[lane] < self.bounds.records;
+                let full = |subset: &u8| (0..2).all(|lane| subset & 1 << lane == 0 || left(lane));
+                actions.extend((1..4).filter(full).map(|subset| Action::Flush(number, subset)));
             }
             if state.crashes < self.bounds.crashes {
-                actions.push(Action::Crash(number));
+                let from = [None, Some(number), Some(1 - number)];
+                actions.extend(from.map(|from| Action::Crash(number, from)));
             }
             if process.is_idle() && state.is_behind(process) {
                 actions.push(Action::Follow(number));
-            } else if process.is_idle() && !process.writer.log().unpublished().is_empty() {
+            } else if Self::is_due(state, process) {
                 actions.push(Action::Help(number));
+            } else if self.bounds.claims
+                && process.is_idle()
+                && process.writer.log().has_unclaimed()
+            {
+                actions.push(Action::Claim(number));
             }
         }
         actions.extend((0..state.store.late.len()).map(Action::Land));
@@ -255,234 +262,54 @@ impl Model for Protocol {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
-        let fault = !matches!(
-            action,
-            Action::Flush(..)
-                | Action::Serve(..)
-                | Action::Land(_)
-                | Action::Crash(_)
-                | Action::Follow(_)
-                | Action::Help(_)
-        );
-        state.faults += u8::from(fault);
         match action {
-            Action::Flush(number, subset) => {
-                state.flushes += 1;
-                let nonce = format!("f{}", state.flushes);
-                let process = &mut state.writers[number];
-                process.open += 1;
-                let mut inputs = Vec::new();
-                for (bit, lane) in
-                    lanes().into_iter().enumerate().filter(|(bit, _)| subset & 1 << bit != 0)
-                {
-                    let start = process.ahead[bit];
-                    process.ahead[bit] += 1;
-                    inputs.push(InputRange { lane, start, end: start + 1 });
-                }
-                let files: Vec<_> = (0..2).map(|n| file(format!("{nonce}-{n}"))).collect();
-                state.store.staged.extend(files.iter().map(|file| file.key.clone()));
-                let append = Append {
-                    nonce,
-                    kind: Kind::Data,
-                    inputs,
-                    transforms: vec![],
-                    files,
-                    counts: vec![],
-                    ts: String::new(),
-                };
-                state.feed(number, Event::Commit(append));
+            Action::Flush(number, subset) => Self::flush(&mut state, number, subset),
+            Action::Serve(number, place) => {
+                self.carry_out(&mut state, number, place, true, true);
             }
-            Action::Serve(number, place) => match state.writers[number].commands.remove(place) {
-                Command::Create(manifest) => {
-                    let ok = state.store.create(manifest, self.mutant);
-                    state.feed(number, Event::Created(ok));
-                }
-                Command::Read(seq) => {
-                    let manifest = state.store.log.get(&seq).cloned();
-                    state.feed(number, Event::Read(seq, manifest));
-                }
-                Command::Publish(seq, file) => {
-                    let outcome = state.store.publish(&file);
-                    state.feed(number, Event::Published(seq, file.key, outcome));
-                }
-                Command::Discard(files) => {
-                    state.store.staged.retain(|key| !files.iter().any(|file| file.key == *key))
-                }
-                Command::Followed | Command::Done(..) | Command::Halt(_) => {
-                    unreachable!("`feed` takes these")
-                }
-            },
-            Action::LoseAnswer(number, place) => match state.writers[number].commands.remove(place)
-            {
-                Command::Create(manifest) => {
-                    state.store.create(manifest, self.mutant);
-                    state.feed(number, Event::Created(false));
-                }
-                Command::Publish(seq, file) => {
-                    state.store.publish(&file);
-                    state.feed(number, Event::Published(seq, file.key, Outcome::Unknown));
-                }
-                _ => return None,
-            },
+            Action::LoseAnswer(number, place) => {
+                state.faults += 1;
+                self.carry_out(&mut state, number, place, true, false);
+            }
             Action::LoseRequest(number, place) => {
-                match state.writers[number].commands.remove(place) {
-                    Command::Create(_) => state.feed(number, Event::Created(false)),
-                    Command::Publish(seq, file) => {
-                        state.feed(number, Event::Published(seq, file.key, Outcome::Unknown))
-                    }
-                    _ => return None,
-                }
+                state.faults += 1;
+                self.carry_out(&mut state, number, place, false, false);
             }
-            Action::Delay(number, place) => match state.writers[number].commands.remove(place) {
-                Command::Create(manifest) => {
-                    state.store.late.insert((manifest.seq, manifest.encode()));
-                    state.feed(number, Event::Created(false));
+            Action::Delay(number, place) => {
+                state.faults += 1;
+                if let Command::Create(manifest) = &state.processes[number].commands[place] {
+                    state.store.late.push(Hashed::new(manifest.clone()));
                 }
-                _ => return None,
-            },
+                self.carry_out(&mut state, number, place, false, false);
+            }
             Action::Land(place) => {
-                let late = state.store.late.iter().nth(place).cloned()?;
-                state.store.late.remove(&late);
-                let manifest = Manifest::decode("late", &late.1).expect("it was encoded here");
+                let manifest = state.store.late.remove(place);
                 state.store.create(manifest, self.mutant);
+            }
+            Action::Crash(number, from) => {
+                state.crashes += 1;
+                let log = from.map(|from| state.processes[from].writer.checkpoint());
+                let log = log.map_or_else(Log::default, Log::resume);
+                // Another start than anybody's before: topics grow.
+                let latest = self.bounds.starts.then(|| 1 + i64::from(state.crashes));
+                state.processes[number] = self.process(log, latest);
             }
             Action::Follow(number) => state.feed(number, Event::Follow),
             Action::Help(number) => {
-                let unclaimed =
-                    state.writers[number].writer.log().unpublished().keys().copied().collect();
+                let log = state.processes[number].writer.log();
+                let unclaimed = log.unpublished().keys().copied().collect();
                 state.feed(number, Event::Help(unclaimed));
             }
-            Action::Crash(number) => {
-                state.crashes += 1;
-                // What a process starts from: the first manifest, as if no checkpoint was there.
-                state.writers[number] = self.process(Self::genesis().0);
+            Action::Claim(number) => {
+                state.claims += 1;
+                let nonce = format!("c{}", state.claims);
+                state.feed(number, Event::Commit(append(nonce, Kind::Claim, vec![], vec![])));
             }
         }
-        Some(state)
+        Some(state.canonical())
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(
-                "every offset is committed once, in order, without a gap",
-                |_, state: &State| {
-                    let mut log = Log::default();
-                    let whole = (0..).zip(state.store.log.keys()).all(|(seq, key)| seq == *key);
-                    whole && state.store.log.values().all(|manifest| log.fold(manifest).is_ok())
-                },
-            ),
-            Property::always("nothing is visible that is not committed", |_, state: &State| {
-                state.store.ghosts.is_empty()
-            }),
-            Property::always("what is claimed to be published is visible", |_, state: &State| {
-                let visible = |seq: &u64| {
-                    state.store.log.get(seq).is_some_and(|manifest| {
-                        manifest.files.iter().all(|file| state.store.visible.contains(&file.key))
-                    })
-                };
-                state.store.log.values().all(|manifest| {
-                    (0..manifest.published.through).all(|seq| visible(&seq))
-                        && manifest.published.also.iter().all(visible)
-                })
-            }),
-            Property::always("no committed file is ever lost", |_, state: &State| {
-                let there = |file: &File| {
-                    state.store.staged.contains(&file.key)
-                        || state.store.visible.contains(&file.key)
-                };
-                state.store.log.values().flat_map(|manifest| &manifest.files).all(there)
-            }),
-            Property::always("no writer halts", |_, state: &State| {
-                state.writers.iter().all(|process| process.halted.is_none())
-            }),
-            Property::always(
-                "when all is done, all that is committed is visible",
-                |_, state: &State| {
-                    !state.is_settled()
-                        || state
-                            .store
-                            .log
-                            .values()
-                            .flat_map(|manifest| &manifest.files)
-                            .all(|file| state.store.visible.contains(&file.key))
-                },
-            ),
-            Property::sometimes("a flush is committed by each writer", |_, state: &State| {
-                state.is_settled() && state.store.log.len() >= 3 && state.store.visible.len() >= 4
-            }),
-            Property::sometimes("a stage is discarded by a fence", |_, state: &State| {
-                state.is_settled()
-                    && usize::from(state.flushes) * 2
-                        > state.store.staged.len() + state.store.visible.len()
-            }),
-        ]
+        properties::all()
     }
-}
-
-fn file(key: String) -> File {
-    File {
-        output: String::new(),
-        key,
-        rows: 1,
-        bytes: 1,
-        sha256: String::new(),
-        stage: Stage::Rename { id: String::new() },
-    }
-}
-
-/// Tries every interleaving; answers how many states there are.
-fn exhaust(bounds: Bounds) -> usize {
-    let checker = Protocol { bounds, mutant: None }.checker().threads(2).spawn_bfs().join();
-    checker.assert_properties();
-    checker.unique_state_count()
-}
-
-fn is_caught(mutant: Mutant) -> bool {
-    let bounds = Bounds { records: 2, flushes: 2, crashes: 1, faults: 1 };
-    let model = Protocol { bounds, mutant: Some(mutant) };
-    let safety: Vec<_> = model
-        .properties()
-        .iter()
-        .filter(|p| p.expectation == stateright::Expectation::Always)
-        .map(|p| p.name)
-        .collect();
-    let checker = model
-        .checker()
-        .threads(2)
-        .finish_when(stateright::HasDiscoveries::AnyFailures)
-        .target_state_count(2_000_000)
-        .spawn_bfs()
-        .join();
-    checker.discoveries().keys().any(|name| safety.contains(name))
-}
-
-fn full() -> bool {
-    std::env::var("TIDEMILL_TEST_FULL").is_ok_and(|full| !full.is_empty())
-}
-
-#[test]
-fn faults_without_a_crash() {
-    let states =
-        exhaust(Bounds { records: 1, flushes: if full() { 4 } else { 3 }, crashes: 0, faults: 1 });
-    assert!(states > 10_000, "{states}");
-}
-
-#[test]
-fn crashes_without_a_fault() {
-    let states =
-        exhaust(Bounds { records: 1, flushes: 2, crashes: if full() { 2 } else { 1 }, faults: 0 });
-    assert!(states > 10_000, "{states}");
-}
-
-#[test]
-fn a_crash_and_a_fault() {
-    let records = if full() { 2 } else { 1 };
-    let states = exhaust(Bounds { records, flushes: 2, crashes: 1, faults: 1 });
-    assert!(states > 10_000, "{states}");
-}
-
-#[test]
-fn every_rule_is_necessary() {
-    let missed: Vec<_> = Mutant::ALL.into_iter().filter(|mutant| !is_caught(*mutant)).collect();
-    assert!(missed.is_empty(), "the model does not catch {missed:?}");
 }

@@ -115,7 +115,9 @@ pub fn checkpoint_key(pipeline: &str, epoch: u16, seq: u64) -> String {
 
 /// The number in the key of a manifest or checkpoint.
 pub fn seq_of(key: &str) -> Option<u64> {
-    key.rsplit('/').next()?.strip_suffix(".json").filter(|digits| digits.len() == 20)?.parse().ok()
+    let digits = key.rsplit('/').next()?.strip_suffix(".json")?;
+    let plain = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
 }
 
 #[cfg(test)]
@@ -129,6 +131,7 @@ mod tests {
         assert_eq!(manifest_key("clicks", 1, 42), "_log/clicks/e0001/00000000000000000042.json");
         assert_eq!(seq_of(&checkpoint_key("clicks", 1, 42)), Some(42));
         assert_eq!(seq_of("_log/clicks/e0001/x.json"), None);
+        assert_eq!(seq_of("_log/clicks/e0001/+0000000000000000042.json"), None);
         assert_eq!(
             data_key("clicks", "clean", "dt=2026-11-01", 1_793_491_200_000, 7, "ab", 3),
             "data/clicks/clean/dt=2026-11-01/20261101T000000-7-ab-003.parquet"

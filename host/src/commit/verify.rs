@@ -161,9 +161,10 @@ mod tests {
         record::Lane,
     };
 
-    type Objects = (Vec<(String, Vec<u8>)>, Vec<(String, u64)>);
+    type Manifests = Vec<(String, Vec<u8>)>;
+    type Files = Vec<(String, u64)>;
 
-    fn log() -> Objects {
+    fn log() -> (Manifests, Files) {
         let mut log = Log::default();
         let (mut manifests, mut files) = (Vec::new(), Vec::new());
         for (kind, start, end) in [(Kind::Start, 0, 0), (Kind::Data, 0, 3), (Kind::Data, 3, 5)] {

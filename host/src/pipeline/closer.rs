@@ -80,6 +80,8 @@ fn answer(answer: &Sender<()>) {
 /// The closer's side of a worker.
 #[derive(Debug)]
 pub(super) struct Closer {
+    /// The number of its worker.
+    pub number: usize,
     pub committer: Arc<Committer>,
     pub source: Arc<Source>,
     pub worker: Sender<Control>,
@@ -145,7 +147,9 @@ impl Closer {
         let offsets: Vec<_> =
             flush.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
         let SealedFlush { nonce, inputs, counts, transforms, .. } = flush;
-        let commit = self.committer.commit(Flush { nonce, inputs, transforms, files, counts });
+        let worker = self.number;
+        let commit =
+            self.committer.commit(Flush { nonce, worker, inputs, transforms, files, counts });
         let start = Instant::now();
         let outcome = self.runtime.block_on(commit)?;
         self.meters.stage("commit", start.elapsed());

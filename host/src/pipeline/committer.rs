@@ -1,53 +1,57 @@
 //! The driver of the commit protocol: carries the core's commands out against the store. One a pipeline in a process, so
 //! that its workers take turns at the log.
 
+mod driver;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use chrono::{SecondsFormat, Utc};
-use futures::{
-    StreamExt,
-    future::{BoxFuture, join_all},
-    stream::FuturesUnordered,
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{MissedTickBehavior, interval, sleep},
-};
+use tokio::sync::{mpsc, oneshot};
 
+use self::driver::{Driver, Halted};
 use crate::{
     commit::{
-        log::{Checkpoint, Log},
-        manifest::{Counts, File, InputRange, Kind, Manifest, TransformId},
+        manifest::{Counts, File, InputRange, Kind, TransformId},
         names,
-        protocol::{self, Append, Command, Done, Event, Halt, Writer},
+        protocol::{Append, Done, Writer},
     },
     fault::Fault,
     record::Lane,
-    store::{Created, Published, Store},
+    store::Store,
 };
 
 /// Requests that wait at most: one a worker, and some for rebalances.
 const QUEUE: usize = 64;
-/// A foreign manifest that nobody claims for this long is published by whoever sees it.
-const HELP_AFTER: Duration = Duration::from_secs(30);
-/// How often an idle writer reads what others appended.
-const FOLLOW_EVERY: Duration = Duration::from_secs(15);
-/// A checkpoint after this many manifests.
-const CHECKPOINT_EVERY: u64 = 64;
-/// How long a store that fails is left alone, at most.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// When things happen by themselves.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// A foreign manifest that nobody claims for this long is published by whoever sees it.
+    help_after: Duration,
+    /// How often an idle writer reads what others appended.
+    follow_every: Duration,
+    /// A checkpoint after this many manifests.
+    checkpoint_every: u64,
+}
+
+const PACE: Pace = Pace {
+    help_after: Duration::from_secs(30),
+    follow_every: Duration::from_secs(15),
+    checkpoint_every: 64,
+};
 
 /// The writer of a pipeline's log in this process.
 pub struct Committer {
     store: Store,
     writer: Arc<Mutex<Writer>>,
     requests: mpsc::Sender<Request>,
-    halt: Arc<OnceLock<HaltNote>>,
+    halted: Arc<OnceLock<Halted>>,
 }
 
 /// A flush whose files are staged.
@@ -55,6 +59,8 @@ pub struct Committer {
 pub struct Flush {
     /// Unique to the attempt; in the names of its files.
     pub nonce: String,
+    /// Which worker it is from: a fenced flush takes the later ones of its worker with it.
+    pub worker: usize,
     /// The offsets that it covers.
     pub inputs: Vec<InputRange>,
     /// The transforms that made the rows.
@@ -87,13 +93,6 @@ enum Request {
     Follow(oneshot::Sender<()>),
 }
 
-#[derive(Clone, Debug)]
-struct HaltNote {
-    code: &'static str,
-    text: String,
-    help: &'static str,
-}
-
 impl fmt::Debug for Committer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Committer").field("store", &self.store).finish_non_exhaustive()
@@ -111,33 +110,34 @@ impl Committer {
         epoch: u16,
         name: String,
     ) -> Result<Arc<Self>, Fault> {
-        let log = newest_checkpoint(&store, pipeline, epoch).await?;
-        let writer = Arc::new(Mutex::new(Writer::new(pipeline, epoch, &name, log)));
-        let (requests, queued) = mpsc::channel(QUEUE);
-        let halt = Arc::new(OnceLock::new());
-        let driver = Driver {
-            store: store.clone(),
-            pipeline: pipeline.to_owned(),
-            epoch,
-            writer: Arc::clone(&writer),
-            halt: Arc::clone(&halt),
-            running: FuturesUnordered::new(),
-            appends: HashMap::new(),
-            followers: Vec::new(),
-            failures: 0,
-            checkpointed: 0,
-            unclaimed_since: BTreeMap::new(),
-        };
-        tokio::spawn(driver.run(queued));
-        let committer = Arc::new(Self { store, writer, requests, halt });
-        committer.follow().await?;
-        if committer.writer().log().next() == 0 {
-            committer.append(append(names::nonce(rand::random()), Kind::Genesis)).await?;
-        }
-        Ok(committer)
+        Self::paced(store, pipeline, epoch, &name, PACE).await
     }
 
-    /// Reads what others appended.
+    async fn paced(
+        store: Store,
+        pipeline: &str,
+        epoch: u16,
+        name: &str,
+        pace: Pace,
+    ) -> Result<Arc<Self>, Fault> {
+        let log = driver::newest_checkpoint(&store, pipeline, epoch).await?;
+        let writer = Arc::new(Mutex::new(Writer::new(pipeline, epoch, name, log)));
+        let (requests, queued) = mpsc::channel(QUEUE);
+        let halted = Arc::new(OnceLock::new());
+        let committer =
+            Self { store: store.clone(), writer: Arc::clone(&writer), requests, halted };
+        let halted = Arc::clone(&committer.halted);
+        let (recovered, recovery) = oneshot::channel();
+        let driver = Driver::new(store, pipeline, epoch, writer, halted, pace);
+        tokio::spawn(driver.run(queued, recovered));
+        recovery.await.map_err(|_| committer.gone())?;
+        if committer.next_seq() == 0 {
+            committer.append(append(names::nonce(rand::random()), Kind::Genesis)).await?;
+        }
+        Ok(Arc::new(committer))
+    }
+
+    /// Reads what others appended before this call.
     ///
     /// # Errors
     /// When the log can't be continued. A store that fails is asked again, for as long as it takes.
@@ -191,17 +191,18 @@ impl Committer {
     /// # Errors
     /// When the log can't be continued (`LOG_FORK`), or a staged file is gone (`STAGE_LOST`).
     pub async fn commit(&self, flush: Flush) -> Result<Outcome, Fault> {
-        let Flush { nonce, inputs, transforms, files, counts } = flush;
-        let done = self
-            .append(Append { inputs, transforms, files, counts, ..append(nonce, Kind::Data) })
-            .await?;
-        Ok(match done {
-            Done::Committed(seq) => Outcome::Committed { seq },
+        let Flush { nonce, worker, inputs, transforms, files, counts } = flush;
+        let data = append(nonce, Kind::Data);
+        let append = Append { worker, inputs, transforms, files, counts, ..data };
+        match self.append(append).await? {
+            Done::Committed(seq) => Ok(Outcome::Committed { seq }),
             Done::Fenced(lane) => {
                 let position = self.position(&lane).unwrap_or_default();
-                Outcome::Fenced { lane, position }
+                Ok(Outcome::Fenced { lane, position })
             }
-        })
+            Done::Refused(why) => Err(Fault::bug(format!("commit a flush: {why}"))),
+            Done::Needless => Err(Fault::bug("commit a flush: it was taken for a claim")),
+        }
     }
 
     /// Appends what is known to be published, at the end of a drain: files that a user deletes afterwards are then not
@@ -215,7 +216,18 @@ impl Committer {
 
     /// Throws away files that were staged for a flush that no manifest names.
     pub async fn discard(&self, files: &[File]) {
-        discard(&self.store, files).await;
+        driver::discard(&self.store, files).await;
+    }
+
+    /// Whether the log can be continued: nobody need commit to learn of a halt.
+    ///
+    /// # Errors
+    /// `LOG_FORK` or `STAGE_LOST`, once the writer came to a halt.
+    pub fn health(&self) -> Result<(), Fault> {
+        match self.halted.get() {
+            Some(halted) => Err(halted.fault()),
+            None => Ok(()),
+        }
     }
 
     async fn append(&self, append: Append) -> Result<Done, Fault> {
@@ -229,271 +241,12 @@ impl Committer {
     }
 
     fn gone(&self) -> Fault {
-        match self.halt.get() {
-            Some(HaltNote { code, text, help }) => {
-                Fault::outside(text.clone()).permanent().code(code).help(*help)
-            }
-            None => Fault::bug("the writer of the log is gone"),
-        }
+        self.health().err().unwrap_or_else(|| Fault::bug("the writer of the log is gone"))
     }
 }
 
 fn append(nonce: String, kind: Kind) -> Append {
     let ts = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    Append { nonce, kind, inputs: vec![], transforms: vec![], files: vec![], counts: vec![], ts }
-}
-
-async fn newest_checkpoint(store: &Store, pipeline: &str, epoch: u16) -> Result<Log, Fault> {
-    let folder = names::checkpoint_folder(pipeline, epoch);
-    let Some(newest) = store.list(folder.trim_end_matches('/'), None).await?.pop() else {
-        return Ok(Log::default());
-    };
-    let bytes = store.get(&newest.key).await?.unwrap_or_default();
-    match serde_json::from_slice::<Checkpoint>(&bytes) {
-        Ok(checkpoint) if checkpoint.v == 1 => Ok(Log::resume(checkpoint)),
-        _ => {
-            // It only saves reading: without it the whole log is folded.
-            tracing::warn!(
-                pipeline,
-                key = newest.key,
-                "a checkpoint can't be read, so the whole log is"
-            );
-            Ok(Log::default())
-        }
-    }
-}
-
-async fn discard(store: &Store, files: &[File]) {
-    let discards = files.iter().map(|file| async move {
-        if let Err(fault) = store.discard(&file.key, &file.stage).await {
-            tracing::warn!(
-                key = file.key,
-                "a staged file could not be discarded, the bucket's lifecycle rule will: {fault}"
-            );
-        }
-    });
-    join_all(discards).await;
-}
-
-type Running = FuturesUnordered<BoxFuture<'static, Result<Event, Fault>>>;
-
-/// The task that owns what is under way.
-struct Driver {
-    store: Store,
-    pipeline: String,
-    epoch: u16,
-    writer: Arc<Mutex<Writer>>,
-    halt: Arc<OnceLock<HaltNote>>,
-    running: Running,
-    appends: HashMap<String, oneshot::Sender<Done>>,
-    followers: Vec<oneshot::Sender<()>>,
-    /// Creates that failed one after the other.
-    failures: u32,
-    checkpointed: u64,
-    unclaimed_since: BTreeMap<u64, Instant>,
-}
-
-impl Driver {
-    /// Runs until the last `Committer` is gone, or the pipeline must stop.
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let mut ticks = interval(FOLLOW_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick comes at once, and is recovery.
-        let mut recovered = false;
-        loop {
-            let commands = tokio::select! {
-                biased;
-                Some(event) = self.running.next() => match event {
-                    Ok(event) => self.step(event),
-                    Err(fault) => vec![Command::Halt(Halt::Fork(fault.to_string()))],
-                },
-                _ = ticks.tick() => {
-                    let commands = if recovered { self.tick() } else { self.writer().recover() };
-                    recovered = true;
-                    commands
-                }
-                request = requests.recv(), if recovered => match request {
-                    Some(Request::Append(append, answer)) => {
-                        self.appends.insert(append.nonce.clone(), answer);
-                        self.step(Event::Commit(append))
-                    }
-                    Some(Request::Follow(answer)) => {
-                        self.followers.push(answer);
-                        // Recovery answers it, or whatever reads the log now.
-                        if self.is_following() { vec![] } else { self.step(Event::Follow) }
-                    }
-                    None => return,
-                },
-            };
-            for command in commands {
-                if let Err(note) = self.carry_out(command) {
-                    tracing::error!(
-                        pipeline = self.pipeline,
-                        code = note.code,
-                        help = note.help,
-                        "{}",
-                        note.text
-                    );
-                    self.halt.set(note).ok();
-                    return;
-                }
-            }
-            self.checkpoint();
-        }
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().expect("nothing panics while it holds this lock")
-    }
-
-    fn step(&mut self, event: Event) -> Vec<Command> {
-        match &event {
-            Event::Created(false) => self.failures += 1,
-            Event::Created(true) | Event::Read(_, Some(_)) => self.failures = 0,
-            _ => {}
-        }
-        self.writer().step(event)
-    }
-
-    fn is_following(&self) -> bool {
-        self.writer().is_following()
-    }
-
-    /// Reads on, and helps writers that died between manifest and publish.
-    fn tick(&mut self) -> Vec<Command> {
-        let unclaimed: Vec<u64> = self.writer().log().unpublished().keys().copied().collect();
-        let now = Instant::now();
-        self.unclaimed_since.retain(|seq, _| unclaimed.contains(seq));
-        let mut due = Vec::new();
-        for seq in unclaimed {
-            if now.duration_since(*self.unclaimed_since.entry(seq).or_insert(now)) >= HELP_AFTER {
-                due.push(seq);
-            }
-        }
-        let mut commands = if due.is_empty() { vec![] } else { self.step(Event::Help(due)) };
-        commands.extend(self.step(Event::Follow));
-        commands
-    }
-
-    fn carry_out(&mut self, command: Command) -> Result<(), HaltNote> {
-        let (store, wait) = (self.store.clone(), self.wait());
-        match command {
-            Command::Create(manifest) => {
-                let key = names::manifest_key(&self.pipeline, self.epoch, manifest.seq);
-                let first = self.failures == 0;
-                self.running.push(Box::pin(async move {
-                    if !first {
-                        sleep(wait).await;
-                    }
-                    let created = store.create(&key, manifest.encode().into()).await;
-                    if let Created::Other(fault) = &created {
-                        tracing::debug!(
-                            key,
-                            "the manifest may not be there, it is read back: {fault}"
-                        );
-                    }
-                    Ok(Event::Created(matches!(created, Created::Ok)))
-                }));
-            }
-            Command::Read(seq) => {
-                let key = names::manifest_key(&self.pipeline, self.epoch, seq);
-                self.running.push(Box::pin(read(store, key, seq)));
-            }
-            Command::Publish(seq, file) => self.running.push(Box::pin(publish(store, seq, file))),
-            Command::Discard(files) => {
-                tokio::spawn(async move { discard(&store, &files).await });
-            }
-            Command::Followed => {
-                for follower in self.followers.drain(..) {
-                    // Whoever asked may have stopped waiting.
-                    follower.send(()).ok();
-                }
-            }
-            Command::Done(nonce, done) => {
-                if let Some(answer) = self.appends.remove(&nonce) {
-                    answer.send(done).ok();
-                }
-            }
-            Command::Halt(Halt::StageLost(seq, key)) => {
-                return Err(HaltNote {
-                    code: "STAGE_LOST",
-                    text: format!("{key} of manifest {seq} is neither visible nor staged"),
-                    help: "its upload was aborted by somebody else, or the file was deleted before it was claimed: \
-                           look for a lifecycle rule that aborts uploads too early",
-                });
-            }
-            Command::Halt(Halt::Fork(text)) => {
-                return Err(HaltNote {
-                    code: "LOG_FORK",
-                    text,
-                    help: "a manifest was edited or deleted by hand, or two pipelines share a log: `tidemill verify` says where it breaks",
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// How long to wait before the next Create.
-    fn wait(&self) -> Duration {
-        (Duration::from_millis(50) * 2_u32.saturating_pow(self.failures.min(10))).min(MAX_WAIT)
-    }
-
-    fn checkpoint(&mut self) {
-        let checkpoint = {
-            let writer = self.writer();
-            let due = writer.log().next() >= self.checkpointed + CHECKPOINT_EVERY;
-            due.then(|| writer.log().checkpoint()).flatten()
-        };
-        let Some(checkpoint) = checkpoint else { return };
-        self.checkpointed = checkpoint.seq;
-        let (store, key) =
-            (self.store.clone(), names::checkpoint_key(&self.pipeline, self.epoch, checkpoint.seq));
-        tokio::spawn(async move {
-            let bytes = serde_json::to_vec(&checkpoint).expect("a checkpoint is JSON");
-            if let Err(fault) = store.put(&key, bytes.into()).await {
-                tracing::warn!(
-                    key,
-                    "a checkpoint could not be written, the next start reads more of the log: {fault}"
-                );
-            }
-        });
-    }
-}
-
-/// Reads a manifest, for as long as the store fails.
-async fn read(store: Store, key: String, seq: u64) -> Result<Event, Fault> {
-    let mut wait = Duration::from_millis(100);
-    loop {
-        match store.get(&key).await {
-            Ok(None) => return Ok(Event::Read(seq, None)),
-            Ok(Some(bytes)) => {
-                return Manifest::decode(&key, &bytes)
-                    .map(|manifest| Event::Read(seq, Some(manifest)));
-            }
-            Err(fault) => {
-                tracing::warn!(key, wait = ?wait, "the log can't be read, trying again: {fault}")
-            }
-        }
-        sleep(wait).await;
-        wait = (wait * 2).min(MAX_WAIT);
-    }
-}
-
-async fn publish(store: Store, seq: u64, file: File) -> Result<Event, Fault> {
-    let outcome = match store.publish(&file).await {
-        Published::Done | Published::Already => protocol::Outcome::Visible,
-        Published::Lost(text) => {
-            tracing::error!(key = file.key, "{text}");
-            protocol::Outcome::Lost
-        }
-        Published::Unknown(fault) => {
-            tracing::warn!(
-                key = file.key,
-                "nobody knows whether the file is visible, trying again: {fault}"
-            );
-            sleep(Duration::from_secs(1)).await;
-            protocol::Outcome::Unknown
-        }
-    };
-    Ok(Event::Published(seq, file.key, outcome))
+    let (inputs, transforms, files, counts) = (vec![], vec![], vec![], vec![]);
+    Append { nonce, worker: 0, kind, inputs, transforms, files, counts, ts }
 }

@@ -138,6 +138,7 @@ impl Running {
         {
             let (jobs, queued) = bounded(closer::QUEUE);
             let closer = Closer {
+                number,
                 committer: Arc::clone(&committer),
                 source: Arc::clone(&source),
                 worker: senders[number].clone(),
