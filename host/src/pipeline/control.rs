@@ -1,7 +1,10 @@
 //! What a worker is told, beside its records.
 
-use crossbeam_channel::Sender;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::status::Shared;
 use crate::{kafka::Placed, record::Lane};
 
 /// A bounded queue of these leads to each worker: a worker reads it before it looks at a batch.
@@ -19,3 +22,46 @@ pub(super) enum Control {
 
 /// How many of these wait at most. The event thread sends one an assignment, so it waits only behind a worker that is busy for minutes.
 pub(super) const QUEUE: usize = 64;
+
+/// How often whoever waits for answers looks whether the pipeline still lives.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits for answers of workers; how many came before the deadline. A worker that failed leaves what it was told unread,
+/// and its answer for ever out.
+pub(super) fn answered(
+    answers: &Receiver<()>,
+    told: usize,
+    deadline: Instant,
+    shared: &Shared,
+) -> usize {
+    let mut came = 0;
+    while came < told && Instant::now() < deadline && !shared.failed() {
+        match answers.recv_timeout(LOOK) {
+            Ok(()) => came += 1,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    came
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+    use crate::fault::Fault;
+
+    #[test]
+    fn nobody_waits_for_a_worker_that_failed() {
+        let shared = Shared::new("p");
+        // What was told is never read, and its sender of the answer lives on in the queue.
+        let (answer, answers) = bounded(2);
+        answer.send(()).unwrap();
+        let hour = Instant::now() + Duration::from_secs(3600);
+        assert_eq!(answered(&answers, 1, hour, &shared), 1);
+        shared.fail(Fault::bug("gone"));
+        assert_eq!(answered(&answers, 1, hour, &shared), 0);
+        drop(answer);
+    }
+}

@@ -12,7 +12,11 @@ use std::{
 use crossbeam_channel::{Sender, bounded};
 use tokio::runtime::Handle;
 
-use super::{committer::Committer, control::Control, status::Shared};
+use super::{
+    committer::Committer,
+    control::{self, Control},
+    status::Shared,
+};
 use crate::{
     config::Start,
     fault::Fault,
@@ -173,7 +177,7 @@ impl Assignments for Lanes {
         let told = self.tell(lanes, &answer);
         drop(answer);
         let deadline = Instant::now() + REVOKE_FLUSH_TIMEOUT;
-        let committed = (0..told).take_while(|_| answers.recv_deadline(deadline).is_ok()).count();
+        let committed = control::answered(&answers, told, deadline, &self.shared);
         tracing::info!(
             pipeline = self.pipeline,
             lanes = lanes.len(),

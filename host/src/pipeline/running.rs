@@ -175,7 +175,7 @@ impl Running {
             .filter(|worker| worker.send(Control::Drain(answer.clone())).is_ok())
             .count();
         drop(answer);
-        let committed = (0..told).take_while(|_| answers.recv_deadline(deadline).is_ok()).count();
+        let committed = control::answered(&answers, told, deadline, &self.shared);
         if let Some(fault) = self.shared.take_fault() {
             return Err(fault);
         }
