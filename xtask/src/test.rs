@@ -43,6 +43,9 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     setup::say("5/6 building tidemill and its tests (15 minutes the first time)");
     cmd!(shell, "cargo build --quiet --package tidemill").run()?;
     cmd!(shell, "cargo test --quiet --workspace --no-run").run()?;
+    if options.arguments.is_empty() {
+        cmd!(shell, "cargo test --quiet --workspace --doc").run()?;
+    }
     setup::say("6/6 the tests, against Kafka and an S3 server that start now (10 minutes)");
     let servers = Servers::start(shell, &tools)?;
     let variables = [
@@ -73,8 +76,5 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     cmd!(shell, "{nextest} nextest run --workspace --profile {profile} {arguments...}")
         .run()
         .context("a test failed: its output stands above")?;
-    if options.arguments.is_empty() {
-        cmd!(shell, "cargo test --quiet --workspace --doc").run()?;
-    }
     Ok(())
 }
