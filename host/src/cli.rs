@@ -85,7 +85,7 @@ impl Cli {
             .build();
         let runtime =
             runtime.map_err(|error| Fault::outside("cannot start threads").caused_by(error))?;
-        runtime.block_on(async {
+        let done = runtime.block_on(async {
             match self.command {
                 Command::Demo(demo) => Box::pin(demo.run()).await,
                 Command::Run(run) => Box::pin(run.run()).await,
@@ -96,7 +96,11 @@ impl Cli {
                 Command::Schema(schema) => schema.run(),
                 Command::CompileComponent => Err(Fault::bug("the compiler runs without threads")),
             }
-        })
+        });
+        // What still stages for a store that doesn't answer is not waited for: a drain that gave
+        // up has said so, and nothing of it was promised.
+        runtime.shutdown_background();
+        done
     }
 }
 
