@@ -8,3 +8,4 @@ mod log;
 mod members;
 mod refusals;
 mod sources;
+mod tls;

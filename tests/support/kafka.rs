@@ -18,6 +18,17 @@ pub fn brokers() -> String {
     setting("TIDEMILL_TEST_BROKERS")
 }
 
+/// The settings of a host that reads the shared broker by TLS.
+pub fn by_tls(ca_file: &str) -> String {
+    let brokers = setting("TIDEMILL_TEST_TLS_BROKERS");
+    format!("brokers = [\"{brokers}\"]\nsecurity = \"tls\"\nca_file = \"{ca_file}\"\n")
+}
+
+/// The authority that signed the certificate of the shared broker.
+pub fn ca_file() -> String {
+    setting("TIDEMILL_TEST_CA_FILE")
+}
+
 /// A record to produce.
 #[derive(Clone, Debug, Default)]
 pub struct Record {

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Write,
     net::{TcpListener, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -19,11 +19,16 @@ use crate::{setup, tools::Tools};
 pub(crate) const CREDENTIALS: (&str, &str) = ("test", "testtest");
 /// The bucket that it has.
 pub(crate) const BUCKET: &str = "tidemill";
+/// In Kafka's folder: the certificate of its TLS listener, which signs itself.
+const CA_FILE: &str = "ca.pem";
+/// Guards nothing: the key lives as long as the servers.
+const KEY_STORE_PASSWORD: &str = "tidemill";
 
 /// The servers, running.
 #[derive(Debug)]
 pub(crate) struct Servers {
     kafka: Server,
+    tls_port: u16,
     s3: Server,
     folder: TempDir,
 }
@@ -32,9 +37,10 @@ impl Servers {
     /// Starts both.
     pub(crate) fn start(shell: &Shell, tools: &Tools) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tidemill-servers").tempdir()?;
-        let kafka = kafka(shell, tools, &folder.path().join("kafka"))?;
+        let tls_port = free_port()?;
+        let kafka = kafka(shell, tools, &folder.path().join("kafka"), tls_port)?;
         let s3 = s3(shell, tools, &folder.path().join("s3"))?;
-        Ok(Self { kafka, s3, folder })
+        Ok(Self { kafka, tls_port, s3, folder })
     }
 
     /// `host:port` of the broker.
@@ -42,8 +48,18 @@ impl Servers {
         format!("127.0.0.1:{}", self.kafka.port)
     }
 
+    /// `host:port` of the broker's TLS listener.
+    pub(crate) fn tls_brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.tls_port)
+    }
+
+    /// The authority that signed the TLS listener's certificate.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.path().join("kafka").join(CA_FILE)
+    }
+
     /// Where the S3 server keeps its buckets: finished objects are plain files there.
-    pub(crate) fn s3_folder(&self) -> std::path::PathBuf {
+    pub(crate) fn s3_folder(&self) -> PathBuf {
         self.folder.path().join("s3").join("data")
     }
 
@@ -89,19 +105,22 @@ impl Server {
     }
 }
 
-fn kafka(shell: &Shell, tools: &Tools, folder: &Path) -> Result<Server> {
+fn kafka(shell: &Shell, tools: &Tools, folder: &Path, tls_port: u16) -> Result<Server> {
     std::fs::create_dir_all(folder)?;
+    let key_store = certificate(shell, folder)?;
     let (port, controller) = (free_port()?, free_port()?);
     let properties = folder.join("server.properties");
     let text = format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port}\ncontroller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT\n\
+         ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password={KEY_STORE_PASSWORD}\nlog.dirs={}\n\
          offsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
          transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
          share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
          group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
+        key_store.display(),
         folder.join("data").display()
     );
     File::create(&properties)?.write_all(text.as_bytes())?;
@@ -125,6 +144,25 @@ fn kafka(shell: &Shell, tools: &Tools, folder: &Path) -> Result<Server> {
         .spawn()
         .context("failed to run java")?;
     Server { child, port }.ready("Kafka", &log)
+}
+
+/// Makes a certificate for 127.0.0.1 with its key, for as long as the servers run.
+fn certificate(shell: &Shell, folder: &Path) -> Result<PathBuf> {
+    let (key_store, ca_file) = (folder.join("broker.p12"), folder.join(CA_FILE));
+    let key_store_path = key_store.display().to_string();
+    let store = &["-keystore", &key_store_path, "-storepass", KEY_STORE_PASSWORD];
+    let subject = ["-dname", "CN=127.0.0.1", "-ext", "SAN=ip:127.0.0.1", "-ext", "BC=ca:true"];
+    cmd!(shell, "keytool -genkeypair -alias broker -keyalg EC -groupname secp256r1 -storetype PKCS12 {subject...} {store...}")
+        .quiet()
+        .ignore_stderr()
+        .run()
+        .context("failed to make a key by keytool, which comes with java")?;
+    cmd!(shell, "keytool -exportcert -rfc -alias broker -file {ca_file} {store...}")
+        .quiet()
+        .ignore_stderr()
+        .run()
+        .context("failed to write the certificate by keytool")?;
+    Ok(key_store)
 }
 
 fn s3(_shell: &Shell, tools: &Tools, folder: &Path) -> Result<Server> {
@@ -158,6 +196,7 @@ pub(crate) fn by_hand(shell: &Shell) -> Result<()> {
     setup::say("starting Apache Kafka and an S3 server (ten seconds)");
     let servers = Servers::start(shell, &tools)?;
     println!("kafka:  {}", servers.brokers());
+    println!("        {} by TLS, ca_file {}", servers.tls_brokers(), servers.ca_file().display());
     println!("s3:     {}, bucket {BUCKET}", servers.s3());
     println!(
         "export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION=us-east-1",

@@ -30,19 +30,22 @@ impl Tools {
         shell.create_dir(&tools.folder)?;
         once(
             &tools.folder,
-            &format!("kafka-{KAFKA}"),
+            "kafka",
+            KAFKA,
             "Apache Kafka, its jars from Maven (a minute)",
             |folder| kafka(shell, folder),
         )?;
         once(
             &tools.folder,
-            &format!("versitygw-{VERSITYGW}"),
+            "versitygw",
+            VERSITYGW,
             "versitygw, an S3 server, built by Go (2 minutes)",
             |folder| versitygw(shell, folder),
         )?;
         once(
             &tools.folder,
             "python",
+            &PYTHON.join(" "),
             "DuckDB, pyarrow and nextest in a Python environment (half a minute)",
             |folder| python(shell, folder),
         )?;
@@ -51,12 +54,12 @@ impl Tools {
 
     /// The class path of Kafka.
     pub(crate) fn kafka(&self) -> String {
-        self.folder.join(format!("kafka-{KAFKA}")).join("jars").join("*").display().to_string()
+        self.folder.join("kafka").join("jars").join("*").display().to_string()
     }
 
     /// The S3 server.
     pub(crate) fn versitygw(&self) -> PathBuf {
-        self.folder.join(format!("versitygw-{VERSITYGW}")).join("versitygw")
+        self.folder.join("versitygw").join("versitygw")
     }
 
     /// A Python that has DuckDB and pyarrow.
@@ -70,16 +73,17 @@ impl Tools {
     }
 }
 
-/// Makes a folder whole or not at all: an installation that was interrupted starts again.
+/// Makes a folder whole or not at all: an installation that was interrupted, or was of other versions, starts again.
 fn once(
     tools: &Path,
     name: &str,
+    versions: &str,
     what: &str,
     make: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     let folder = tools.join(name);
     let done = folder.join(".done");
-    if done.exists() {
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == versions) {
         return Ok(());
     }
     setup::say(&format!("installing {what}"));
@@ -88,7 +92,7 @@ fn once(
     }
     std::fs::create_dir_all(&folder)?;
     make(&folder).with_context(|| format!("failed to install {what}"))?;
-    std::fs::write(done, "")?;
+    std::fs::write(done, versions)?;
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! Topics.
 
+use std::{sync::Mutex, time::Duration};
+
 use futures::executor::block_on;
 use rdkafka::{
-    ClientConfig, ClientContext,
+    ClientContext,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::Client,
     config::{FromClientConfigAndContext as _, RDKafkaLogLevel},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
 };
 
@@ -15,62 +17,33 @@ use super::{
 };
 use crate::{config::Kafka, fault::Fault};
 
+/// What to check when no broker could be talked to.
+const UNREACHABLE: &str = "check that `kafka.brokers` is right and can be reached from here, and that `kafka.security` and `kafka.ca_file` are what the listener needs";
+
+/// How many of the latest events may say why no broker answered.
+const EVENTS: usize = 20;
+
 /// How many partitions a topic has; `None` if there is no such topic.
 ///
 /// # Errors
 /// The settings are wrong, the brokers do not answer within 10 s, or do not allow it.
 pub fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<usize>, Fault> {
-    count(admin(kafka)?.inner(), topic)
-}
-
-/// Creates a topic with the cluster's usual replication, unless it exists. Gives the number of its partitions.
-///
-/// # Errors
-/// The settings are wrong, the brokers do not answer within 10 s, or refuse.
-pub fn create_topic(kafka: &Kafka, topic: &str, partitions: usize) -> Result<usize, Fault> {
-    let admin = admin(kafka)?;
-    if let Some(partitions) = count(admin.inner(), topic)? {
-        return Ok(partitions);
-    }
-    let wanted = i32::try_from(partitions)
-        .map_err(|_| Fault::config(format!("{partitions} partitions are too many")))?;
-    // -1: what the cluster is set to.
-    let new = NewTopic::new(topic, wanted, TopicReplication::Fixed(-1));
-    let created =
-        block_on(admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))));
-    let failed = || format!("create topic {topic}");
-    match created.map_err(|error| fault(failed(), error))?.pop() {
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
-            Ok(count(admin.inner(), topic)?.unwrap_or(partitions))
+    // A consumer, since an admin client never hears why a connection failed.
+    let client: BaseConsumer<Heard> =
+        BaseConsumer::from_config_and_context(&client::config(kafka)?, Heard::default())
+            .map_err(unmade)?;
+    let failed = || format!("ask {} for the partitions of topic {topic}", kafka.brokers.join(", "));
+    let metadata = client.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
+        // Each hands over something that happened meanwhile; there are no records.
+        for _ in 0..EVENTS {
+            drop(client.poll(Duration::from_millis(10)));
         }
-        Some(Err((_, code))) => Err(fault(failed(), KafkaError::AdminOp(code))),
-        _ => Ok(partitions),
-    }
-}
-
-/// A client's log and errors in ours.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Logged;
-
-impl ClientContext for Logged {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        log(level, facility, text);
-    }
-
-    fn error(&self, _: KafkaError, reason: &str) {
-        tracing::warn!("Kafka: {}", sentence(reason));
-    }
-}
-
-fn admin(kafka: &Kafka) -> Result<AdminClient<Logged>, Fault> {
-    let config: ClientConfig = client::config(kafka)?;
-    AdminClient::from_config_and_context(&config, Logged).map_err(unmade)
-}
-
-fn count(client: &Client<Logged>, topic: &str) -> Result<Option<usize>, Fault> {
-    let failed = || format!("ask for the partitions of topic {topic}");
-    let metadata =
-        client.fetch_metadata(Some(topic), ANSWER).map_err(|error| fault(failed(), error))?;
+        let fault = match client.context().failure() {
+            Some(reason) => Fault::outside(failed()).caused_by(reason),
+            None => fault(failed(), error),
+        };
+        if fault.help.is_some() { fault } else { fault.help(UNREACHABLE) }
+    })?;
     let Some(found) = metadata.topics().first() else { return Ok(None) };
     match found.error().map(RDKafkaErrorCode::from) {
         None => Ok(Some(found.partitions().len())),
@@ -80,3 +53,72 @@ fn count(client: &Client<Logged>, topic: &str) -> Result<Option<usize>, Fault> {
         Some(code) => Err(fault(failed(), KafkaError::MetadataFetch(code))),
     }
 }
+
+/// Creates a topic with the cluster's usual replication, unless it exists. Gives the number of its partitions.
+///
+/// # Errors
+/// The settings are wrong, the brokers do not answer within 10 s, or refuse.
+pub fn create_topic(kafka: &Kafka, topic: &str, partitions: usize) -> Result<usize, Fault> {
+    if let Some(partitions) = self::partitions(kafka, topic)? {
+        return Ok(partitions);
+    }
+    let admin: AdminClient<Logged> =
+        AdminClient::from_config_and_context(&client::config(kafka)?, Logged).map_err(unmade)?;
+    let wanted = i32::try_from(partitions)
+        .map_err(|_| Fault::config(format!("{partitions} partitions are too many")))?;
+    // -1: what the cluster is set to.
+    let new = NewTopic::new(topic, wanted, TopicReplication::Fixed(-1));
+    let created =
+        block_on(admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(ANSWER))));
+    let failed = || format!("create topic {topic}");
+    match created.map_err(|error| fault(failed(), error))?.pop() {
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => {
+            Ok(self::partitions(kafka, topic)?.unwrap_or(partitions))
+        }
+        Some(Err((_, code))) => Err(fault(failed(), KafkaError::AdminOp(code))),
+        _ => Ok(partitions),
+    }
+}
+
+/// A client's log in ours.
+#[derive(Clone, Copy, Debug)]
+struct Logged;
+
+impl ClientContext for Logged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        log(level, facility, text);
+    }
+}
+
+/// Keeps why a connection failed: the error of a question says only that it did.
+#[derive(Debug, Default)]
+struct Heard(Mutex<Option<String>>);
+
+impl Heard {
+    fn failure(&self) -> Option<String> {
+        self.0.lock().expect("nothing panics while it holds this lock").clone()
+    }
+
+    fn keep(&self, reason: &str) {
+        *self.0.lock().expect("nothing panics while it holds this lock") = Some(sentence(reason));
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match (facility, text.split_once("]: ")) {
+            // Behind the thread's name stand the broker and the reason.
+            ("FAIL", Some((_, reason))) => self.keep(reason),
+            _ => log(level, facility, text),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all brokers are down follows from what was heard before.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.keep(reason);
+        }
+    }
+}
+
+impl ConsumerContext for Heard {}

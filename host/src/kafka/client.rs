@@ -153,6 +153,11 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, text: &str) {
     }
 }
 
+/// Writes an error that librdkafka found by itself into our log: it goes on trying.
+pub(super) fn warn(reason: &str) {
+    tracing::warn!("Kafka: {}", sentence(reason));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,10 +15,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
 
-use super::{
-    admin::Logged,
-    client::{self, fault, unmade},
-};
+use super::client::{self, fault, unmade};
 use crate::{config::Kafka, fault::Fault};
 
 /// Records that are sent and not acknowledged.
@@ -166,11 +163,11 @@ impl Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        Logged.log(level, facility, text);
+        client::log(level, facility, text);
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        Logged.error(error, reason);
+    fn error(&self, _: KafkaError, reason: &str) {
+        client::warn(reason);
     }
 }
 
