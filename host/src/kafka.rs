@@ -51,4 +51,4 @@ pub use mock::Mock;
 pub use offsets::{Lag, Offsets};
 pub use producer::{Ack, Load, Pace, Produced, produce};
 pub use reader::WorkerQueue;
-pub use source::{Assignments, Placed, Source};
+pub use source::{Assignments, Placed, Rewind, Source};

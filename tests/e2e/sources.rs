@@ -5,7 +5,7 @@ use rdkafka::{
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
 use serde_json::json;
-use std::time::Duration;
+use std::{fs, time::Duration};
 use tidemill_tests::{
     eventually,
     host::{Host, Site, StoreKind},
@@ -142,6 +142,34 @@ fn a_pipeline_starts_where_it_is_told() {
             json!([[first, records]])
         );
     }
+}
+
+#[test]
+fn the_first_host_fixes_the_start_of_partitions_that_another_member_has() {
+    let topic = unique("shared");
+    kafka::create_topic(&topic, 4, &[]);
+    kafka::produce(&topic, (0..100).map(|n| Record::of(n % 4, "old")), &[]);
+    let site = copy(&topic, "latest");
+    let pipeline = fs::read_to_string(site.path().join("pipelines/copy.yaml"))
+        .expect("the pipeline was just written");
+    let group = pipeline.split("group_id: ").nth(1).and_then(|rest| rest.split(',').next());
+    let member = kafka::Member::join(group.expect("the pipeline names its group"), &topic);
+    let host = site.run().ready();
+    let started = || -> usize {
+        let starts = |manifest: &serde_json::Value| {
+            let inputs = manifest["inputs"].as_array().map_or(0, Vec::len);
+            if manifest["kind"] == "start" { inputs } else { 0 }
+        };
+        log::manifests(&site.store, "copy").iter().map(starts).sum()
+    };
+    eventually("the starts are in the log", 30, || (started() > 0).then_some(()));
+    assert_eq!(started(), 4, "also of the partitions that the host does not own");
+    kafka::produce(&topic, (0..40).map(|n| Record::of(n % 4, "new")), &[]);
+    drop(member);
+    done(&site, host, 40);
+    let sql = "SELECT decode(value), count(*) FROM rows GROUP BY ALL";
+    let found = reader::query(&site.place, "data/copy/records", sql);
+    assert_eq!(json!(found), json!([["new", 40]]));
 }
 
 #[test]

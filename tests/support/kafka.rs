@@ -1,6 +1,13 @@
 //! Topics and records on the shared broker.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -11,7 +18,7 @@ use rdkafka::{
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
-use crate::setting;
+use crate::{eventually, setting};
 
 /// `host:port` of the shared broker.
 pub fn brokers() -> String {
@@ -121,6 +128,54 @@ pub fn committed(group: &str, topic: &str, partitions: i32) -> Vec<i64> {
     let offset =
         |partition| list.find_partition(topic, partition).and_then(|found| found.offset().to_raw());
     (0..partitions).map(|partition| offset(partition).unwrap_or_default().max(0)).collect()
+}
+
+/// Another member of a group, of somebody else's making: it owns partitions and reads nothing.
+#[derive(Debug)]
+pub struct Member {
+    leave: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Member {
+    /// Joins, and waits until it owns partitions.
+    ///
+    /// # Panics
+    /// When it gets none within half a minute.
+    pub fn join(group: &str, topic: &str) -> Self {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers())
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .create()
+            .expect("the options are librdkafka's");
+        consumer.subscribe(&[topic]).expect("the topic has a valid name");
+        let (leave, owns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let thread = thread::spawn({
+            let (leave, owns) = (Arc::clone(&leave), Arc::clone(&owns));
+            move || {
+                while !leave.load(Ordering::Relaxed) {
+                    // What it reads is the host's to write.
+                    drop(consumer.poll(Duration::from_millis(50)));
+                    if consumer.assignment().is_ok_and(|assignment| assignment.count() > 0) {
+                        owns.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        eventually("the member owns partitions", 30, || owns.load(Ordering::Relaxed).then_some(()));
+        Self { leave, thread: Some(thread) }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.leave.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("a member only polls");
+        }
+    }
 }
 
 /// Deletes the records of a partition below an offset, as retention does.

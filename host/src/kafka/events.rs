@@ -115,8 +115,10 @@ impl Context {
             return;
         }
         let rewound = self.shared.change(|table, queues| {
-            let placed: Vec<_> =
-                rewinds.into_iter().filter(|placed| table.is_newer(placed)).collect();
+            let current = rewinds
+                .into_iter()
+                .filter(|rewind| table.is_current(&rewind.placed.lane, rewind.replaces));
+            let placed: Vec<_> = current.map(|rewind| rewind.placed).collect();
             if placed.is_empty() {
                 return Ok(());
             }

@@ -62,10 +62,10 @@ impl Lanes {
         self.get(&lane.topic, lane.partition).is_some()
     }
 
-    /// Whether an assignment is newer than the lane's, which must exist.
-    pub(super) fn is_newer(&self, placed: &Placed) -> bool {
-        self.get(&placed.lane.topic, placed.lane.partition)
-            .is_some_and(|current| current.assignment < placed.assignment)
+    /// Whether this is the lane's assignment.
+    pub(super) fn is_current(&self, lane: &Lane, assignment: u64) -> bool {
+        self.get(&lane.topic, lane.partition)
+            .is_some_and(|current| current.assignment == assignment)
     }
 
     pub(super) fn insert(&mut self, placed: &Placed) {
@@ -106,13 +106,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_newer_assignment_of_a_lane_that_is_there_replaces_it() {
+    fn a_lane_that_is_there_has_one_assignment() {
         let mut lanes = Lanes::default();
+        let lane = Lane::new("t", 1);
         lanes.insert(&placed(1, 7));
-        assert!(lanes.is_newer(&placed(1, 8)));
-        assert!(!lanes.is_newer(&placed(1, 7)));
-        assert!(!lanes.is_newer(&placed(2, 8)));
-        lanes.remove(&Lane::new("t", 1));
-        assert!(!lanes.contains(&Lane::new("t", 1)));
+        assert!(lanes.is_current(&lane, 7));
+        assert!(!lanes.is_current(&lane, 6) && !lanes.is_current(&lane, 8));
+        assert!(!lanes.is_current(&Lane::new("t", 2), 7));
+        lanes.remove(&lane);
+        assert!(!lanes.contains(&lane) && !lanes.is_current(&lane, 7));
     }
 }

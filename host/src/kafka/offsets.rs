@@ -1,8 +1,12 @@
 //! Where lanes begin, end, and stand.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::Consumer as _,
+    error::{KafkaError, RDKafkaErrorCode},
+};
 
 use super::{
     client::fault,
@@ -26,6 +30,23 @@ pub struct Offsets<'a> {
 impl<'a> Offsets<'a> {
     pub(super) fn new(consumer: &'a Consumer) -> Self {
         Self { consumer }
+    }
+
+    /// All lanes of a topic, whoever reads them.
+    ///
+    /// # Errors
+    /// The brokers do not answer within 10 s, or do not know the topic.
+    pub fn lanes(&self, topic: &Arc<str>) -> Result<Vec<Lane>, Fault> {
+        let failed = |error| fault(format!("ask for the partitions of topic {topic}"), error);
+        let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER).map_err(failed)?;
+        let found = metadata.topics().first().ok_or_else(|| {
+            failed(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
+        })?;
+        if let Some(error) = found.error() {
+            return Err(failed(KafkaError::MetadataFetch(error.into())));
+        }
+        let lane = |id| Lane { topic: Arc::clone(topic), partition: id };
+        Ok(found.partitions().iter().map(|partition| lane(partition.id())).collect())
     }
 
     /// The offsets that a lane holds: from its low to its high watermark.

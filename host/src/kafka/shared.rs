@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{lanes::Lanes, queue::Queue, source::Placed, trouble::Trouble};
+use super::{lanes::Lanes, queue::Queue, source::Rewind, trouble::Trouble};
 use crate::record::Lane;
 
 /// What the event thread shares with the source and its workers.
@@ -18,7 +18,7 @@ pub(super) struct Shared {
     lanes: RwLock<Arc<Lanes>>,
     /// The workers' queues. They keep the client alive, which keeps this alive: the event thread empties it in the end.
     queues: Mutex<Vec<Arc<Queue>>>,
-    rewinds: Mutex<HashMap<Lane, Placed>>,
+    rewinds: Mutex<HashMap<Lane, Rewind>>,
     troubles: Mutex<HashMap<Lane, Trouble>>,
     stop: AtomicBool,
 }
@@ -34,14 +34,22 @@ impl Shared {
     }
 
     /// Asks the event thread to rewind lanes.
-    pub(super) fn rewind(&self, lanes: Vec<Placed>) {
+    pub(super) fn rewind(&self, lanes: Vec<Rewind>) {
         let mut rewinds = self.rewinds.lock().unwrap_or_else(PoisonError::into_inner);
-        rewinds.extend(lanes.into_iter().map(|placed| (placed.lane.clone(), placed)));
+        for mut rewind in lanes {
+            // The one before, if it still waits, never came to be.
+            if let Some(waiting) = rewinds.get(&rewind.placed.lane)
+                && waiting.placed.assignment == rewind.replaces
+            {
+                rewind.replaces = waiting.replaces;
+            }
+            rewinds.insert(rewind.placed.lane.clone(), rewind);
+        }
     }
 
-    pub(super) fn take_rewinds(&self) -> Vec<Placed> {
+    pub(super) fn take_rewinds(&self) -> Vec<Rewind> {
         let mut rewinds = self.rewinds.lock().unwrap_or_else(PoisonError::into_inner);
-        rewinds.drain().map(|(_, placed)| placed).collect()
+        rewinds.drain().map(|(_, rewind)| rewind).collect()
     }
 
     /// Asks the event thread to tell why a lane cannot be read.
@@ -79,5 +87,25 @@ impl Shared {
         let result = change(&mut lanes, &queues);
         *current = Arc::new(lanes);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Placed;
+
+    #[test]
+    fn a_rewind_of_a_rewind_that_waits_replaces_what_that_one_replaces() {
+        let (shared, lane) = (Shared::default(), Lane::new("t", 0));
+        let rewind = |replaces, assignment| Rewind {
+            replaces,
+            placed: Placed { lane: lane.clone(), worker: 0, start: 0, assignment },
+        };
+        shared.rewind(vec![rewind(4, 6)]);
+        shared.rewind(vec![rewind(6, 8)]);
+        assert_eq!(shared.take_rewinds(), [rewind(4, 8)]);
+        shared.rewind(vec![rewind(8, 9)]);
+        assert_eq!(shared.take_rewinds(), [rewind(8, 9)]);
     }
 }

@@ -56,6 +56,15 @@ pub struct Placed {
     pub assignment: u64,
 }
 
+/// A lane that is to be read again, or on, from another position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewind {
+    /// The assignment that whoever asks knows. If the lane has another one by then, it stays as it is: it changed hands.
+    pub replaces: u64,
+    /// Where it is read from then on.
+    pub placed: Placed,
+}
+
 /// A member of a consumer group.
 pub struct Source {
     consumer: Arc<Consumer>,
@@ -123,8 +132,8 @@ impl Source {
     }
 
     /// Reads lanes again, or on, from other positions: soon, on the event thread, in new assignments. A lane that is revoked
-    /// meanwhile, or that has an assignment as new, is left alone. A lane that is stuck delivers again.
-    pub fn rewind(&self, lanes: Vec<Placed>) {
+    /// or assigned anew meanwhile is left alone. A lane that is stuck delivers again.
+    pub fn rewind(&self, lanes: Vec<Rewind>) {
         self.shared.rewind(lanes);
     }
 

@@ -19,7 +19,7 @@ use rdkafka::{
 };
 
 use self::desk::{DEADLINE, Desk, Numbers, cluster, source, topic};
-use super::{Mock, Pace, Produced, Source, partitions, produce};
+use super::{Mock, Pace, Produced, Rewind, Source, partitions, produce};
 use crate::{config::Kafka, fault::Blame, record::Lane};
 
 /// Produces `total` numbered records.
@@ -79,7 +79,7 @@ fn a_rewind_under_load_neither_loses_a_record_nor_takes_an_old_one_for_new() {
         });
         let expected: Vec<_> = placed
             .iter()
-            .map(|placed| (placed.lane.clone(), placed.assignment, placed.start))
+            .map(|Rewind { placed, .. }| (placed.lane.clone(), placed.assignment, placed.start))
             .collect();
         source.rewind(placed);
         desk.wait("records of the new assignments", |state| {
@@ -112,14 +112,18 @@ fn shake(desk: &Desk, members: &[&Source], passed: impl Fn() -> bool) {
     while !passed() {
         assert!(started.elapsed() < DEADLINE, "the lanes did not move");
         for member in members {
-            let lanes = member.lags().into_iter().map(|lag| lag.lane);
-            let placed = lanes.map(|lane| {
-                desk.update(|state| {
+            // One that is being revoked is another member's soon: what is asked for it now would be in that one's way.
+            let rewinds = desk.update(|state| {
+                let lanes = member.lags().into_iter().map(|lag| lag.lane);
+                let lanes = lanes.filter(|lane| state.lanes[lane].assignment != 0);
+                let lanes: Vec<_> = lanes.collect();
+                let rewind = |lane: &Lane| {
                     let back = random.random_range(0..500);
-                    state.rewind(&lane, (state.lanes[&lane].next - back).max(0))
-                })
+                    state.rewind(lane, (state.lanes[lane].next - back).max(0))
+                };
+                lanes.iter().map(rewind).collect()
             });
-            member.rewind(placed.collect());
+            member.rewind(rewinds);
         }
         desk.comes_within(Duration::from_millis(random.random_range(1..150)), |_| passed());
     }

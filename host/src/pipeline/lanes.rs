@@ -88,18 +88,24 @@ impl Lanes {
         Ok(positions)
     }
 
-    /// The configured start of lanes that the log does not know. A partition of a topic that it does know was added
-    /// later and starts at its low watermark, whatever is configured: else `latest` would lose its first records.
+    /// The starts of lanes that the log does not know. Whoever comes first to a topic fixes the configured start for all
+    /// of its partitions, other replicas' too: so a partition that the log does not know, of a topic that it does, was
+    /// added later. That one starts at its low watermark, whatever is configured: else `latest` would lose its first
+    /// records.
     fn starts(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<(Lane, i64)>, Fault> {
         let known: BTreeSet<Arc<str>> =
-            self.committer.lanes().into_iter().map(|(lane, _)| Arc::clone(&lane.topic)).collect();
-        let (grown, fresh): (Vec<_>, Vec<_>) =
-            lanes.iter().cloned().partition(|lane| known.contains(&lane.topic));
+            self.committer.lanes().into_iter().map(|(lane, _)| lane.topic).collect();
         let mut starts = Vec::with_capacity(lanes.len());
-        for lane in grown {
-            let low = offsets.watermarks(&lane)?.start;
-            starts.push((lane, low));
+        for lane in lanes.iter().filter(|lane| known.contains(&lane.topic)) {
+            starts.push((lane.clone(), offsets.watermarks(lane)?.start));
         }
+        let mut fresh: BTreeSet<_> =
+            lanes.iter().filter(|lane| !known.contains(&lane.topic)).cloned().collect();
+        let topics: BTreeSet<_> = fresh.iter().map(|lane| Arc::clone(&lane.topic)).collect();
+        for topic in topics {
+            fresh.extend(offsets.lanes(&topic)?);
+        }
+        let fresh: Vec<_> = fresh.into_iter().collect();
         match &self.start {
             Start::Timestamp(millis) if !fresh.is_empty() => {
                 starts.extend(offsets.at(&fresh, *millis)?)

@@ -54,9 +54,9 @@ impl Ledger {
         self.lanes.remove(lane);
     }
 
-    /// The lanes that the worker owns.
-    pub(super) fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        self.lanes.keys()
+    /// The lanes that the worker owns, with their assignments.
+    pub(super) fn lanes(&self) -> Vec<(Lane, u64)> {
+        self.lanes.iter().map(|(lane, entry)| (lane.clone(), entry.assignment)).collect()
     }
 
     /// The next offset of a lane.

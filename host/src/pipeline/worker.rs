@@ -23,7 +23,7 @@ use crate::{
     commit::{manifest::TransformId, names},
     config,
     fault::Fault,
-    kafka::{Placed, Source, WorkerQueue},
+    kafka::{Placed, Rewind, Source, WorkerQueue},
     parquet::{Budget, Files, OutputSpec, Sealed},
     record::{Batch, Lane},
     store::{StageWriter, Store},
@@ -306,18 +306,18 @@ impl Worker {
         self.flush = None;
         self.files = open_files(&self.setting)?;
         let assignment = self.setting.lanes.next_assignment();
-        let owned: Vec<Lane> = self.ledger.lanes().cloned().collect();
-        let mut placed = Vec::with_capacity(owned.len());
-        for lane in owned {
+        let mut rewinds = Vec::new();
+        for (lane, replaces) in self.ledger.lanes() {
             let start = self
                 .setting
                 .committer
                 .position(&lane)
                 .ok_or_else(|| Fault::bug("a lane has no position"))?;
             self.ledger.assign(lane.clone(), assignment, start);
-            placed.push(Placed { lane, worker: self.number, start, assignment });
+            let placed = Placed { lane, worker: self.number, start, assignment };
+            rewinds.push(Rewind { replaces, placed });
         }
-        self.setting.source.rewind(placed);
+        self.setting.source.rewind(rewinds);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     config::{self, Format, Kafka, Security, Start},
     fault::Fault,
-    kafka::{Ack, Assignments, Load, Offsets, Placed, Source, WorkerQueue, create_topic},
+    kafka::{Ack, Assignments, Load, Offsets, Placed, Rewind, Source, WorkerQueue, create_topic},
     record::{Batch, Lane},
 };
 
@@ -78,17 +78,14 @@ impl State {
     }
 
     /// Moves a lane back and gives it a new assignment.
-    pub(super) fn rewind(&mut self, lane: &Lane, start: i64) -> Placed {
+    pub(super) fn rewind(&mut self, lane: &Lane, start: i64) -> Rewind {
         self.last_assignment += 1;
         let position = self.lanes.get_mut(lane).unwrap();
+        let replaces = position.assignment;
         (position.assignment, position.next) = (self.last_assignment, start);
         self.values.entry(lane.partition).or_default().truncate(usize::try_from(start).unwrap());
-        Placed {
-            lane: lane.clone(),
-            worker: position.worker,
-            start,
-            assignment: position.assignment,
-        }
+        let (worker, assignment) = (position.worker, position.assignment);
+        Rewind { replaces, placed: Placed { lane: lane.clone(), worker, start, assignment } }
     }
 
     /// Takes a batch as a pipeline does. The topics of these tests have no holes.
