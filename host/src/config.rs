@@ -189,6 +189,8 @@ pub struct Parquet {
     pub compression: Compression,
     /// A file that has grown to this many bytes is closed.
     pub max_file_bytes: u64,
+    /// Rows of more hive partitions than this, with open files in one worker, are refused.
+    pub max_partitions: usize,
     /// Whether rows carry `_kafka_topic`, `_kafka_partition`, `_kafka_offset` and `_kafka_timestamp`.
     pub kafka_columns: bool,
 }

@@ -1,6 +1,7 @@
 //! Tidemill reads Kafka, runs transforms as sandboxed WebAssembly components, and writes exactly-once partitioned Parquet.
 
 pub mod api;
+pub mod budget;
 pub mod cli;
 pub mod commit;
 pub mod config;

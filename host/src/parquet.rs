@@ -4,11 +4,10 @@
 //! small batches make few files. A file that is full, or that memory closes, is [`Sealed`]; a flush seals all. Ending a sealed file is slow
 //! and happens on another thread.
 //!
-//! What memory holds is bounded by a [`Budget`]. When it is exceeded, a worker moves finished pages to the scratch folder, the largest file
+//! What memory holds is bounded by a [`Budget`](crate::budget::Budget). When it is exceeded, a worker moves finished pages to the scratch folder, the largest file
 //! first; then ends row groups, whose pages can then follow; and only when that gives nothing more it seals its largest file.
 
 mod bucket;
-mod budget;
 mod encodings;
 mod expression;
 mod file;
@@ -34,13 +33,12 @@ use std::{
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use self::{budget::Share, encodings::Layout, file::OpenFile, partition::Splitter, spill::Spill};
+use self::{encodings::Layout, file::OpenFile, partition::Splitter, spill::Spill};
 pub use self::{
-    budget::{Budget, Reservation},
     file::Sealed,
     footer::{Footer, RowGroup, footer},
 };
-use crate::{config, fault::Fault};
+use crate::{budget::Share, config, fault::Fault};
 
 /// Bytes of a key but for output and hive path: `data/`, a pipeline's name of 63 bytes, three `/`, and a file's name of 82.
 const KEY_REST_BYTES: usize = 5 + 63 + 3 + 82;
@@ -63,6 +61,14 @@ pub struct OutputSpec {
     pub schema: SchemaRef,
     /// How it is written.
     pub settings: config::Parquet,
+}
+
+/// Checks that an output can be written: that its hive partitions fit its schema.
+///
+/// # Errors
+/// The configuration's fault, which names the output.
+pub fn check(spec: &OutputSpec) -> Result<(), Fault> {
+    Output::<Vec<u8>>::new(spec, MAX_KEY_BYTES).map(drop)
 }
 
 /// Where a file belongs.
@@ -92,8 +98,6 @@ pub enum Reason {
     Size,
     /// The memory budget is exceeded.
     Memory,
-    /// Another hive partition needed its place among the open files.
-    Partitions,
 }
 
 /// The open files of one worker's flush. `S` is where the bytes of a file go.
@@ -101,12 +105,9 @@ pub enum Reason {
 /// After a fault the flush is lost: drop it all.
 pub struct Files<S: Write> {
     outputs: Vec<Output<S>>,
-    budget: Arc<Budget>,
-    share: Share,
+    share: Arc<Share>,
     spill: Spill,
-    max_open: usize,
     sealed: Vec<Sealed<S>>,
-    writes: u64,
 }
 
 struct Output<S: Write> {
@@ -115,75 +116,129 @@ struct Output<S: Write> {
     open: BTreeMap<Arc<str>, OpenFile<S>>,
 }
 
+/// Rows of an output, by hive partition.
+#[derive(Debug)]
+pub struct Sorted {
+    output: usize,
+    parts: Vec<partition::Part>,
+    /// Rows that no file can take, by place.
+    pub refused: Vec<RefusedRow>,
+}
+
+impl Sorted {
+    /// The place of their output.
+    pub fn output(&self) -> usize {
+        self.output
+    }
+}
+
 impl<S: Write + Send> Files<S> {
-    /// No files yet. At most `max_open` are open at once: a further one takes the place of the one that rows came to the longest ago.
-    /// Pages spill to nameless files in the folder `scratch`, which is created.
+    /// No files yet. Their keys have at most `max_key_bytes`. Pages spill to nameless files in the folder `scratch`, which is created.
     ///
     /// # Errors
     /// The configuration's fault when a hive partition does not fit its output's schema; the surroundings' when `scratch` cannot be created.
     pub fn new(
         outputs: Arc<[OutputSpec]>,
-        budget: Arc<Budget>,
+        share: Arc<Share>,
         scratch: PathBuf,
-        max_open: usize,
+        max_key_bytes: usize,
     ) -> Result<Self, Fault> {
-        let outputs = outputs.iter().map(Output::new).collect::<Result<_, Fault>>()?;
-        let (share, spill) = (budget.share(), Spill::new(scratch)?);
-        Ok(Self {
-            outputs,
-            budget,
-            share,
-            spill,
-            max_open: max_open.max(1),
-            sealed: Vec::new(),
-            writes: 0,
-        })
+        let output = |spec| Output::new(spec, max_key_bytes.min(MAX_KEY_BYTES));
+        let outputs = outputs.iter().map(output).collect::<Result<_, Fault>>()?;
+        let spill = Spill::new(scratch)?;
+        Ok(Self { outputs, share, spill, sealed: Vec::new() })
     }
 
-    /// Splits the rows by hive partition and appends them to the open files of their partitions; `open` makes the sink of a new file.
-    /// May wait for a sink. Gives back the rows that no file can take, by place.
+    /// Sorts the rows of an output by hive partition. Refused are those whose values can't be a path, and those of further partitions
+    /// where `max_partitions` have open files.
+    ///
+    /// # Errors
+    /// The rows have another schema than the output.
+    pub fn sort(&mut self, output: usize, rows: &RecordBatch) -> Result<Sorted, Fault> {
+        let Output { layout, open, .. } = &self.outputs[output];
+        let (most, mut paths) = (layout.settings.max_partitions, open.len());
+        let split = self.outputs[output].split(rows)?;
+        let mut sorted = Sorted { output, parts: Vec::new(), refused: split.refused };
+        for part in split.parts {
+            let is_new = !self.outputs[output].open.contains_key(&part.path);
+            paths += usize::from(is_new);
+            if is_new && paths > most {
+                let reason = format!(
+                    "{most} hive partitions are open (`max_partitions`), {} would be one more: partition more coarsely, or raise it",
+                    part.path
+                );
+                sorted.refused.extend(part.refuse(&reason));
+            } else {
+                sorted.parts.push(part);
+            }
+        }
+        sorted.refused.sort_unstable_by_key(|refused| refused.row);
+        Ok(sorted)
+    }
+
+    /// Appends rows to the open files of their partitions; `open` makes the sink of a new file. May wait for a sink.
     ///
     /// # Errors
     /// Those of `open` and of the sinks; the surroundings' fault when pages cannot spill.
     pub fn write(
         &mut self,
+        sorted: Sorted,
+        open: &mut dyn FnMut(&Place) -> Result<S, Fault>,
+    ) -> Result<(), Fault> {
+        let Sorted { output, parts, .. } = sorted;
+        for part in parts {
+            self.append(output, part.path, part.rows, open)?;
+        }
+        if self.share.budget().lasting() > self.share.budget().limit() {
+            self.relieve()?;
+        }
+        Ok(())
+    }
+
+    /// Sorts and appends rows, all of them: what is refused goes to the files without a value for any partition.
+    ///
+    /// # Errors
+    /// Those of [`Self::sort`] and [`Self::write`].
+    pub fn write_all(
+        &mut self,
         output: usize,
         rows: &RecordBatch,
         open: &mut dyn FnMut(&Place) -> Result<S, Fault>,
-    ) -> Result<Vec<RefusedRow>, Fault> {
-        let split = self.outputs[output].split(rows)?;
-        self.writes += 1;
-        for (path, rows) in split.parts {
-            if !self.outputs[output].open.contains_key(&path) && self.open_files() >= self.max_open
-            {
-                self.seal_oldest();
-            }
-            let Output { layout, open: files, .. } = &mut self.outputs[output];
-            let mut file = match files.entry(path) {
-                Entry::Occupied(file) => file,
-                Entry::Vacant(vacant) => {
-                    let place = Place { output, hive_path: vacant.key().to_string() };
-                    let sink = open(&place)?;
-                    vacant.insert_entry(OpenFile::new(
-                        place,
-                        Arc::clone(layout),
-                        sink,
-                        self.budget.reserve(0),
-                    ))
-                }
-            };
-            file.get_mut().last_write = self.writes;
-            file.get_mut().push(rows)?;
-            if u64::try_from(file.get().bytes()).expect("usize fits u64")
-                >= layout.settings.max_file_bytes
-            {
-                self.sealed.push(file.remove().seal(Reason::Size));
+    ) -> Result<(), Fault> {
+        let sorted = self.sort(output, rows)?;
+        if !sorted.refused.is_empty() {
+            let path = self.outputs[output].splitter.null_path().into();
+            for refused in &sorted.refused {
+                self.append(output, Arc::clone(&path), rows.slice(refused.row, 1), open)?;
             }
         }
-        if self.budget.lasting() > self.budget.limit() {
-            self.relieve()?;
+        self.write(sorted, open)
+    }
+
+    fn append(
+        &mut self,
+        output: usize,
+        path: Arc<str>,
+        rows: RecordBatch,
+        open: &mut dyn FnMut(&Place) -> Result<S, Fault>,
+    ) -> Result<(), Fault> {
+        let Output { layout, open: files, .. } = &mut self.outputs[output];
+        let mut file = match files.entry(path) {
+            Entry::Occupied(file) => file,
+            Entry::Vacant(vacant) => {
+                let place = Place { output, hive_path: vacant.key().to_string() };
+                let sink = open(&place)?;
+                let memory = self.share.reserve(0);
+                vacant.insert_entry(OpenFile::new(place, Arc::clone(layout), sink, memory))
+            }
+        };
+        file.get_mut().push(rows)?;
+        if u64::try_from(file.get().bytes()).expect("usize fits u64")
+            >= layout.settings.max_file_bytes
+        {
+            self.sealed.push(file.remove().seal(Reason::Size));
         }
-        Ok(split.refused)
+        Ok(())
     }
 
     /// The files that are full or that memory or other partitions closed. The flush goes on.
@@ -230,13 +285,13 @@ impl<S: Write + Send> Files<S> {
     /// Gives memory back, in three steps; each is taken only if the ones before were not enough.
     fn relieve(&mut self) -> Result<(), Fault> {
         // Below the limit, so that it is not reached again with the next rows.
-        let enough = self.budget.limit() / 4 * 3;
+        let enough = self.share.budget().limit() / 4 * 3;
         let mut files: Vec<_> =
             self.outputs.iter_mut().flat_map(|output| output.open.values_mut()).collect();
 
         files.sort_by_cached_key(|file| Reverse(file.spillable()));
         for file in &mut files {
-            if self.budget.lasting() <= enough || file.spillable() < MIN_SPILL_BYTES {
+            if self.share.budget().lasting() <= enough || file.spillable() < MIN_SPILL_BYTES {
                 break;
             }
             file.spill(&mut self.spill)?;
@@ -247,7 +302,10 @@ impl<S: Write + Send> Files<S> {
         files.sort_unstable_by_key(|file| Reverse(file.memory()));
         for file in &mut files {
             let before = file.memory();
-            if self.budget.lasting() <= enough || mine <= fair || before < MIN_ROW_GROUP_BYTES {
+            if self.share.budget().lasting() <= enough
+                || mine <= fair
+                || before < MIN_ROW_GROUP_BYTES
+            {
                 break;
             }
             file.end_row_group()?;
@@ -255,14 +313,12 @@ impl<S: Write + Send> Files<S> {
             mine = mine - before + file.memory();
         }
 
-        while self.budget.lasting() > self.budget.limit() && self.buffered_bytes() > fair {
+        while self.share.budget().lasting() > self.share.budget().limit()
+            && self.buffered_bytes() > fair
+        {
             self.seal_first(Reason::Memory, |file| Reverse(file.memory()));
         }
         Ok(())
-    }
-
-    fn seal_oldest(&mut self) {
-        self.seal_first(Reason::Partitions, |file| file.last_write);
     }
 
     /// Seals the open file that comes first by `key`.
@@ -291,9 +347,9 @@ impl<S: Write> fmt::Debug for Files<S> {
 }
 
 impl<S: Write> Output<S> {
-    fn new(spec: &OutputSpec) -> Result<Self, Fault> {
+    fn new(spec: &OutputSpec, max_key_bytes: usize) -> Result<Self, Fault> {
         let layout = Arc::new(Layout::new(spec)?);
-        let max_path = (MAX_KEY_BYTES - KEY_REST_BYTES).saturating_sub(spec.name.len());
+        let max_path = max_key_bytes.saturating_sub(KEY_REST_BYTES + spec.name.len());
         let splitter = Splitter::new(&spec.settings.partition_by, &spec.schema, max_path)
             .map_err(|wrong| Fault::config(format!("output `{}`: {wrong}", spec.name)))?;
         Ok(Self { layout, splitter, open: BTreeMap::new() })

@@ -20,6 +20,7 @@ mod prepare;
 mod rows;
 mod running;
 mod status;
+mod supervisor;
 mod worker;
 
 use std::{fmt::Write, sync::Arc, time::Duration};
@@ -28,21 +29,18 @@ use futures::future::join_all;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 pub use self::status::{PipelineStatus, State};
-use self::{
-    prepare::prepare,
-    running::{Running, Surroundings},
-};
+use self::{prepare::prepare, running::Surroundings, supervisor::Supervised};
 use crate::{
+    budget::Budget,
     config,
     engine::{Compiler, Engine},
     fault::Fault,
-    parquet::Budget,
 };
 
 /// The pipelines of a host.
 #[derive(Debug)]
 pub struct Runtime {
-    running: Vec<Running>,
+    running: Vec<Supervised>,
 }
 
 impl Runtime {
@@ -68,8 +66,10 @@ impl Runtime {
                     prepare(&engine, &around.host.transforms, pipeline, &around.runtime)
                 })
                 .collect::<Result<_, _>>()?;
-            let start = |(pipeline, prepared)| Running::start(&around, pipeline, prepared);
-            let running = pipelines.iter().zip(&prepared).map(start).collect::<Result<_, _>>()?;
+            let start =
+                |(pipeline, prepared)| Supervised::start(around.clone(), pipeline, prepared);
+            let running =
+                pipelines.into_iter().zip(prepared).map(start).collect::<Result<_, _>>()?;
             Ok(Self { running })
         })
         .await
@@ -108,7 +108,7 @@ impl Runtime {
 
     /// What each pipeline is doing.
     pub fn status(&self) -> Vec<PipelineStatus> {
-        self.running.iter().map(Running::status).collect()
+        self.running.iter().map(Supervised::status).collect()
     }
 
     /// Flushes, commits, claims and leaves the groups, all pipelines at the same time.
@@ -116,8 +116,7 @@ impl Runtime {
     /// # Errors
     /// The first pipeline's fault; the others are drained all the same.
     pub async fn drain(self, timeout: Duration) -> Result<(), Fault> {
-        let drains =
-            self.running.into_iter().map(|running| blocking(move || running.drain(timeout)));
+        let drains = self.running.into_iter().map(|running| running.drain(timeout));
         join_all(drains).await.into_iter().collect()
     }
 }

@@ -129,6 +129,11 @@ impl Store {
         })))
     }
 
+    /// How long a key may be, in bytes: what the prefix in the URL leaves.
+    pub fn max_key_bytes(&self) -> usize {
+        MAX_KEY_BYTES.saturating_sub(self.0.prefix_bytes)
+    }
+
     /// Its URL, as it was configured.
     pub fn url(&self) -> &str {
         &self.0.url
@@ -255,7 +260,7 @@ impl Store {
         if key.starts_with('/') || key.ends_with('/') {
             return Err(refuse("it begins or ends with a slash".into()));
         }
-        if key.len() + self.0.prefix_bytes > MAX_KEY_BYTES {
+        if key.len() > self.max_key_bytes() {
             return Err(refuse(format!("it is longer than {MAX_KEY_BYTES} bytes")));
         }
         if matches!(self.0.backend, Backend::Local(_))

@@ -6,6 +6,7 @@ mod identity;
 mod kills;
 mod log;
 mod members;
+mod outages;
 mod refusals;
 mod sources;
 mod tls;

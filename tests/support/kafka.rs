@@ -178,6 +178,20 @@ impl Drop for Member {
     }
 }
 
+/// How many members a group has.
+///
+/// # Panics
+/// When the broker does not answer.
+pub fn members(group: &str) -> usize {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .expect("a consumer needs a broker's address alone");
+    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(20));
+    let groups = groups.expect("the broker answers");
+    groups.groups().iter().map(|group| group.members().len()).sum()
+}
+
 /// Deletes the records of a partition below an offset, as retention does.
 ///
 /// # Panics

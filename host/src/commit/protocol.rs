@@ -205,7 +205,12 @@ impl Writer {
 
     /// Whether nothing is under way.
     pub fn is_idle(&self) -> bool {
-        self.phase == Phase::Idle && self.publishing.is_empty()
+        self.phase == Phase::Idle && !self.is_publishing()
+    }
+
+    /// Whether files are being published.
+    pub fn is_publishing(&self) -> bool {
+        !self.publishing.is_empty()
     }
 
     /// Whether the log is being read up to its end, or was and recovery is not done.

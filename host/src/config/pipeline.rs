@@ -293,12 +293,19 @@ fn parquet(check: &mut Check<'_>, path: &[&str], raw: &raw::Parquet) -> Parquet 
             bytes,
             64 << 10..=16 << 30,
         ),
+        max_partitions: usize::from(check.range(
+            &[path, &["max_partitions"]].concat(),
+            raw.max_partitions.unwrap_or(1024),
+            1..=u16::MAX,
+            |count| count.to_string(),
+        )),
         kafka_columns: raw.kafka_columns,
     }
 }
 
 fn flush(check: &mut Check<'_>, raw: &raw::Flush) -> Flush {
-    let range = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
+    // Staged files are kept for hours, not for days.
+    let range = Duration::from_millis(100)..=Duration::from_secs(6 * 3600);
     let every = raw.every.map_or(Duration::from_secs(60), |span| span.0);
     let idle = raw.idle.map_or(Duration::from_secs(10), |span| span.0);
     Flush {

@@ -203,6 +203,8 @@ pub(super) struct Parquet {
     pub(super) compression: Option<String>,
     /// A file that has grown to this size is closed; by default 128MiB.
     pub(super) max_file_bytes: Option<Size>,
+    /// Rows of more hive partitions than this at the same time, in one worker, become dead letters; by default 1024.
+    pub(super) max_partitions: Option<u16>,
     /// Whether rows carry `_kafka_topic`, `_kafka_partition`, `_kafka_offset` and `_kafka_timestamp`.
     #[serde(default)]
     pub(super) kafka_columns: bool,

@@ -168,7 +168,12 @@ impl Source {
         lags(&self.consumer, &self.shared.lanes())
     }
 
-    /// Leaves the group: [`Assignments::revoke`] is called once more. Waits until it is done.
+    /// Leaves the group soon: [`Assignments::revoke`] is called once more.
+    pub fn leave(&self) {
+        self.shared.stop();
+    }
+
+    /// Leaves the group, and waits until that is done.
     pub fn stop(self) {
         drop(self);
     }

@@ -311,6 +311,7 @@ mod tests {
             partition_by: Vec::new(),
             compression: Compression::None,
             max_file_bytes: 1,
+            max_partitions: 1024,
             kafka_columns: false,
         };
         let layout = Layout::new(&OutputSpec {

@@ -80,6 +80,11 @@ impl Evaluator {
         })
     }
 
+    /// The key of its folders.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The place of its column among the rows' columns.
     pub(super) fn column(&self) -> usize {
         self.column

@@ -15,14 +15,13 @@ use parquet::{
 
 use super::{
     Place, Reason,
-    budget::Reservation,
     encodings::{Encodings, Layout},
     pages::Pages,
     sink::Sink,
     spill::Spill,
     waiting::Waiting,
 };
-use crate::{config::Compression, fault::Fault};
+use crate::{budget::Reservation, config::Compression, fault::Fault};
 
 /// So many rows, or bytes, wait before a row group begins: until then they take less memory than its codecs, and the encodings of a file are
 /// chosen from them.
@@ -54,8 +53,6 @@ pub(super) struct OpenFile<S: Write> {
     /// About how long the file is so far.
     bytes: usize,
     memory: Reservation,
-    /// When rows came last, in writes.
-    pub(super) last_write: u64,
 }
 
 enum Body<S: Write> {
@@ -76,7 +73,6 @@ impl<S: Write + Send> OpenFile<S> {
             encoded: 0,
             bytes: 0,
             memory,
-            last_write: 0,
         }
     }
 

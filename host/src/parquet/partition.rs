@@ -15,7 +15,7 @@ use super::{
     RefusedRow,
     expression::{Evaluator, Segment},
 };
-use crate::config::PartitionBy;
+use crate::{commit::names::NULL_VALUE, config::PartitionBy};
 
 /// Above this many remembered values and paths all are forgotten, so that they take a few megabytes at most.
 const MAX_REMEMBERED: usize = 1 << 16;
@@ -23,10 +23,27 @@ const MAX_REMEMBERED: usize = 1 << 16;
 /// Rows by hive path.
 #[derive(Debug, Default)]
 pub(super) struct Split {
-    /// By path (`k=v/k2=v2`, encoded), in the order in which the paths first come.
-    pub(super) parts: Vec<(Arc<str>, RecordBatch)>,
+    /// In the order in which their paths first come.
+    pub(super) parts: Vec<Part>,
     /// Rows that have no path.
     pub(super) refused: Vec<RefusedRow>,
+}
+
+/// The rows of one hive path.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// `k=v/k2=v2`, encoded.
+    pub(super) path: Arc<str>,
+    pub(super) rows: RecordBatch,
+    /// Where they stood in the rows that were split.
+    places: UInt32Array,
+}
+
+impl Part {
+    /// The rows as refused ones.
+    pub(super) fn refuse(&self, reason: &str) -> impl Iterator<Item = RefusedRow> {
+        refuse(&self.places, reason)
+    }
 }
 
 /// Splits the rows of one output.
@@ -65,6 +82,12 @@ impl Splitter {
         };
         let levels = partition_by.iter().map(level).collect::<Result<_, String>>()?;
         Ok(Self { levels, max_path, codes: Vec::new(), paths: Vec::new() })
+    }
+
+    /// The path of rows that have no value for any partition.
+    pub(super) fn null_path(&self) -> String {
+        let null = |level: &Level| format!("{}={NULL_VALUE}", level.evaluator.key());
+        self.levels.iter().map(null).collect::<Vec<_>>().join("/")
     }
 
     /// Splits `rows`, which keep their order within a path.
@@ -156,19 +179,20 @@ fn sort_out(rows: &RecordBatch, numbers: &[u32], paths: &[Segment]) -> Result<Sp
         let mine = places.slice(start, ends[number] - start);
         start = ends[number];
         match &paths[number] {
-            Ok(path) if present.len() == 1 => split.parts.push((Arc::clone(path), rows.clone())),
-            Ok(path) => split.parts.push((Arc::clone(path), take_record_batch(rows, &mine)?)),
-            Err(reason) => {
-                let refused = mine
-                    .values()
-                    .iter()
-                    .map(|&row| RefusedRow { row: index(row), reason: reason.to_string() });
-                split.refused.extend(refused);
+            Ok(path) => {
+                let rows =
+                    if present.len() == 1 { rows.clone() } else { take_record_batch(rows, &mine)? };
+                split.parts.push(Part { path: Arc::clone(path), rows, places: mine });
             }
+            Err(reason) => split.refused.extend(refuse(&mine, reason)),
         }
     }
     split.refused.sort_unstable_by_key(|refused| refused.row);
     Ok(split)
+}
+
+fn refuse(places: &UInt32Array, reason: &str) -> impl Iterator<Item = RefusedRow> {
+    places.values().iter().map(|&row| RefusedRow { row: index(row), reason: reason.to_owned() })
 }
 
 fn index(number: u32) -> usize {

@@ -11,8 +11,9 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicro
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Budget, Files, OutputSpec, Place, Sealed};
+use super::{Files, OutputSpec, Place, RefusedRow, Sealed};
 use crate::{
+    budget::Budget,
     config::{self, Compression, Expression, PartitionBy},
     fault::Fault,
     schema::{self, DataType, Field},
@@ -34,6 +35,7 @@ fn settings(partition_by: &[(&str, Expression)]) -> config::Parquet {
         partition_by: partition_by.iter().map(by).collect(),
         compression: Compression::Zstd(1),
         max_file_bytes: 128 << 20,
+        max_partitions: 1024,
         kafka_columns: false,
     }
 }
@@ -86,9 +88,22 @@ fn files<S: Write + Send>(
     outputs: Arc<[OutputSpec]>,
     budget: &Arc<Budget>,
     scratch: &Path,
-    max_open: usize,
+    max_partitions: usize,
 ) -> Files<S> {
-    Files::new(outputs, Arc::clone(budget), scratch.into(), max_open).unwrap()
+    let capped = |output: &OutputSpec| OutputSpec {
+        settings: config::Parquet { max_partitions, ..output.settings.clone() },
+        ..output.clone()
+    };
+    let outputs = outputs.iter().map(capped).collect();
+    Files::new(outputs, budget.share(), scratch.into(), 900).unwrap()
+}
+
+/// Writes rows; gives back those that were refused.
+fn write(files: &mut Files<Vec<u8>>, rows: &RecordBatch) -> Vec<RefusedRow> {
+    let mut sorted = files.sort(0, rows).unwrap();
+    let refused = std::mem::take(&mut sorted.refused);
+    files.write(sorted, &mut to_memory).unwrap();
+    refused
 }
 
 fn to_memory(_place: &Place) -> Result<Vec<u8>, Fault> {

@@ -4,15 +4,20 @@
 //! worker --(2 jobs)--> closer: last pages and footer -> last part -> manifest -> publish -> Kafka's offsets
 //! ```
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, Sender};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::{
     committer::{Committer, Flush, Outcome},
-    control::Control,
     meters::Meters,
     status::Shared,
 };
@@ -24,8 +29,11 @@ use crate::{
     store::StageWriter,
 };
 
-/// How many jobs wait at most. A worker that is further ahead than that waits: two flushes are under way, no more.
-pub(super) const QUEUE: usize = 2;
+/// How many jobs wait at most. A worker that is further ahead than that waits: one flush is being committed, one waits, one
+/// is filled.
+pub(super) const QUEUE: usize = 1;
+/// A flush that is older is thrown away and read again: its staged files may have been taken for forgotten ones.
+pub(super) const STAGE_MAX_AGE: Duration = Duration::from_secs(12 * 3600);
 /// How many files of a flush are staged at the same time.
 const FILES_AT_ONCE: usize = 8;
 
@@ -55,6 +63,7 @@ pub(super) struct SealedFlush {
     /// Counts the worker's rewinds: a fenced flush takes the later ones of its era with it.
     pub era: u64,
     pub nonce: String,
+    pub began: Instant,
     pub reason: &'static str,
     pub inputs: Vec<InputRange>,
     pub counts: Vec<Counts>,
@@ -84,7 +93,8 @@ pub(super) struct Closer {
     pub number: usize,
     pub committer: Arc<Committer>,
     pub source: Arc<Source>,
-    pub worker: Sender<Control>,
+    /// For the worker: the last of its eras that was fenced. No message, so that neither ever waits for the other.
+    pub fenced: Arc<AtomicU64>,
     pub shared: Arc<Shared>,
     pub meters: Meters,
     pub runtime: Handle,
@@ -98,6 +108,7 @@ impl Closer {
         for job in jobs {
             if let Err(fault) = self.job(job, &mut early, &mut fenced) {
                 self.shared.fail(fault);
+                self.runtime.block_on(self.committer.discard(&early.files));
                 return;
             }
         }
@@ -114,14 +125,12 @@ impl Closer {
             Job::Flush(flush) => flush,
         };
         self.forget_other(early, if *fenced == Some(flush.era) { "" } else { &flush.nonce });
+        let answers = flush.answers.clone();
+        // Files that are dropped before they were staged abandon their uploads.
         if *fenced != Some(flush.era) && !flush.inputs.is_empty() {
-            let answers = flush.answers.clone();
-            self.flush(flush, std::mem::take(&mut early.files), fenced)?;
-            answers.iter().for_each(answer);
-        } else {
-            // Files that are dropped before they were staged abandon their uploads.
-            flush.answers.iter().for_each(answer);
+            self.flush(flush, early, fenced)?;
         }
+        answers.iter().for_each(answer);
         Ok(())
     }
 
@@ -136,13 +145,21 @@ impl Closer {
     fn flush(
         &self,
         flush: SealedFlush,
-        files: Vec<manifest::File>,
+        early: &mut Early,
         fenced: &mut Option<u64>,
     ) -> Result<(), Fault> {
-        let mut files = files;
         let upload = Instant::now();
-        files.extend(self.stage(flush.files)?);
+        early.files.extend(self.stage(flush.files)?);
         self.meters.stage("upload", upload.elapsed());
+        let files = std::mem::take(&mut early.files);
+        if flush.began.elapsed() > STAGE_MAX_AGE {
+            tracing::warn!(
+                "a flush could not be committed for {STAGE_MAX_AGE:?}: it is read again"
+            );
+            self.runtime.block_on(self.committer.discard(&files));
+            self.fence(flush.era, fenced);
+            return Ok(());
+        }
         let summary = Summary::of(&flush.counts, &files, flush.reason);
         let offsets: Vec<_> =
             flush.inputs.iter().map(|input| (input.lane.clone(), input.end)).collect();
@@ -161,22 +178,40 @@ impl Closer {
                 tracing::warn!(%lane, position, "fenced: another replica moved a lane, its flush is read again");
                 self.meters.fenced();
                 self.shared.update(|status| status.fenced += 1);
-                *fenced = Some(flush.era);
-                // A worker that is gone has nothing to rewind.
-                self.worker.send(Control::Fenced(flush.era)).ok();
+                self.fence(flush.era, fenced);
             }
         }
         Ok(())
     }
 
-    /// Ends files and waits until all their bytes are staged.
+    /// The worker throws away what it reads in this era, and so does the closer.
+    fn fence(&self, era: u64, fenced: &mut Option<u64>) {
+        *fenced = Some(era);
+        self.fenced.store(era, Ordering::Release);
+    }
+
+    /// Ends files and waits until all their bytes are staged: of all files, or of none.
     fn stage(&self, files: Vec<SealedFile>) -> Result<Vec<manifest::File>, Fault> {
         let tasks = files.into_iter().map(|file| self.runtime.spawn_blocking(move || file.stage()));
         let staged = stream::iter(tasks).buffered(FILES_AT_ONCE).map(|joined| match joined {
             Ok(file) => file,
             Err(panic) => Err(Fault::bug("the thread that ends a file panicked").caused_by(panic)),
         });
-        self.runtime.block_on(staged.try_collect())
+        let ended: Vec<Result<_, Fault>> = self.runtime.block_on(staged.collect());
+        let (mut staged, mut first) = (Vec::with_capacity(ended.len()), None);
+        for ended in ended {
+            match ended {
+                Ok(file) => staged.push(file),
+                Err(fault) => first = first.or(Some(fault)),
+            }
+        }
+        match first {
+            None => Ok(staged),
+            Some(fault) => {
+                self.runtime.block_on(self.committer.discard(&staged));
+                Err(fault)
+            }
+        }
     }
 
     fn committed(&self, seq: u64, offsets: &[(crate::record::Lane, i64)], summary: &Summary) {

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::driver::{Driver, Halted};
 use crate::{
     commit::{
-        manifest::{Counts, File, InputRange, Kind, TransformId},
+        manifest::{Counts, File, InputRange, Kind, Stage, TransformId},
         names,
         protocol::{Append, Done, Writer},
     },
@@ -91,6 +91,7 @@ pub enum Outcome {
 enum Request {
     Append(Append, oneshot::Sender<Done>),
     Follow(oneshot::Sender<()>),
+    Help(oneshot::Sender<()>),
 }
 
 impl fmt::Debug for Committer {
@@ -205,13 +206,32 @@ impl Committer {
         }
     }
 
-    /// Appends what is known to be published, at the end of a drain: files that a user deletes afterwards are then not
-    /// missed at the next start.
+    /// Ends a drain: publishes what other writers left behind, since nobody may come after this one, and appends what is
+    /// known to be published. Files that a user deletes afterwards are then not missed at the next start.
     ///
     /// # Errors
     /// When the log can't be continued.
     pub async fn claim(&self) -> Result<(), Fault> {
+        self.follow().await?;
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Help(answer)).await.map_err(|_| self.gone())?;
+        answered.await.map_err(|_| self.gone())?;
         self.append(append(names::nonce(rand::random()), Kind::Claim)).await.map(drop)
+    }
+
+    /// Deletes staged files that no manifest names and that were last written longer ago: of processes that were killed.
+    /// How many they were.
+    ///
+    /// # Errors
+    /// The store refuses or does not answer.
+    pub async fn sweep(&self, pipeline: &str, older_than: Duration) -> Result<u64, Fault> {
+        let unpublished = self.writer().log().unpublished().clone();
+        let stages = unpublished.into_values().flatten().map(|file| file.stage);
+        let rename = |stage| match stage {
+            Stage::Rename { id } => Some(id),
+            Stage::Multipart { .. } => None,
+        };
+        self.store.sweep(pipeline, &stages.filter_map(rename).collect(), older_than).await
     }
 
     /// Throws away files that were staged for a flush that no manifest names.

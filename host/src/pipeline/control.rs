@@ -14,8 +14,6 @@ pub(super) enum Control {
     Assign(Vec<Placed>),
     /// Lanes are no longer the worker's. What was read of them is flushed; the answer comes when that is committed.
     Revoke(Vec<Lane>, Sender<()>),
-    /// Another replica moved a lane of the flush of this era: all of the worker's lanes rewind to the log.
-    Fenced(u64),
     /// The end: flush and answer when that is committed.
     Drain(Sender<()>),
 }
@@ -54,7 +52,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_a_worker_that_failed() {
-        let shared = Shared::new("p");
+        let (shared, _) = Shared::new("p");
         // What was told is never read, and its sender of the answer lives on in the queue.
         let (answer, answers) = bounded(2);
         answer.send(()).unwrap();

@@ -21,7 +21,7 @@ use crate::{
     config::Start,
     fault::Fault,
     kafka::{Assignments, Offsets, Placed},
-    record::Lane,
+    record::{Lane, OffsetRange},
 };
 
 /// How long a revoke waits for the flush of what was read. Later it commits as well, if no other replica was faster.
@@ -139,16 +139,29 @@ impl Lanes {
 }
 
 fn start_of(start: &Start, lane: &Lane, offsets: Offsets<'_>) -> Result<i64, Fault> {
-    let watermarks = offsets.watermarks(lane)?;
-    Ok(match start {
-        Start::Latest => watermarks.end,
-        Start::Offsets(topics) => topics
-            .get(&*lane.topic)
-            .and_then(|offsets| offsets.get(&lane.partition))
-            .copied()
-            .unwrap_or(watermarks.start),
-        Start::Earliest | Start::Timestamp(_) => watermarks.start,
-    })
+    start_within(start, lane, offsets.watermarks(lane)?)
+}
+
+/// A start that the lane does not have is refused before it is in the log, which never goes back.
+fn start_within(start: &Start, lane: &Lane, watermarks: OffsetRange) -> Result<i64, Fault> {
+    let OffsetRange { start: low, end: high } = watermarks;
+    let named = match start {
+        Start::Latest => return Ok(high),
+        Start::Offsets(topics) => topics.get(&*lane.topic).and_then(|of| of.get(&lane.partition)),
+        Start::Earliest | Start::Timestamp(_) => None,
+    };
+    match named {
+        None => Ok(low),
+        Some(offset) if (low..=high).contains(offset) => Ok(*offset),
+        Some(offset) => {
+            let text = format!(
+                "`source.kafka.start` names offset {offset} of {lane}, which has {low} to {high}"
+            );
+            Err(Fault::config(text).help(format!(
+                "name one from {low} to {high}, or leave the partition out to start at {low}"
+            )))
+        }
+    }
 }
 
 impl Assignments for Lanes {
@@ -170,6 +183,7 @@ impl Assignments for Lanes {
                 placed[worker].push(Placed { lane: lane.clone(), worker, start, assignment });
             }
         }
+        self.shared.trouble_is_over();
         tracing::info!(pipeline = self.pipeline, lanes = lanes.len(), assignment, "lanes assigned");
         for (worker, placed) in placed.iter().enumerate().filter(|(_, placed)| !placed.is_empty()) {
             // A worker that is gone has failed the pipeline; its lanes are not read.
@@ -205,10 +219,42 @@ impl Assignments for Lanes {
     fn failed(&self, lane: Option<&Lane>, fault: Fault) {
         match lane {
             _ if fault.retry => {
-                tracing::warn!(pipeline = self.pipeline, "kafka is in trouble, trying on: {fault}")
+                let help = fault.help.as_deref();
+                tracing::warn!(
+                    pipeline = self.pipeline,
+                    help,
+                    "kafka is in trouble, trying on: {fault}"
+                );
+                self.shared.trouble(&fault);
             }
             Some(lane) => self.shared.halt(lane, &fault),
             None => self.shared.fail(fault),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_start_that_the_lane_does_not_have_is_refused() {
+        let range = OffsetRange { start: 10, end: 20 };
+        let start = |start: &Start, partition| {
+            start_within(start, &Lane::new("t", partition), range)
+                .map_err(|fault| fault.to_string())
+        };
+        let at = |offset| Start::Offsets([("t".to_owned(), [(0, offset)].into())].into());
+        assert_eq!(start(&at(15), 0), Ok(15));
+        assert_eq!((start(&at(10), 0), start(&at(20), 0)), (Ok(10), Ok(20)));
+        assert_eq!(start(&at(15), 1), Ok(10), "one that is not named starts at its beginning");
+        for offset in [9, 21] {
+            let text = start(&at(offset), 0).unwrap_err();
+            assert!(text.contains(&format!("offset {offset} of t/0")) && text.contains("10 to 20"));
+        }
+        assert_eq!((start(&Start::Earliest, 0), start(&Start::Latest, 0)), (Ok(10), Ok(20)));
+        assert_eq!(start(&Start::Offsets(BTreeMap::new()), 0), Ok(10));
     }
 }

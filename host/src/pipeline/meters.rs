@@ -108,7 +108,6 @@ impl Meters {
                 Reason::Flush => "flush",
                 Reason::Size => "size",
                 Reason::Memory => "memory",
-                Reason::Partitions => "partitions",
             };
             counter!(names::CLOSES, self.with("reason", reason)).increment(1);
         }

@@ -2,17 +2,16 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use arrow_schema::{DataType, SchemaRef};
 use sha2::{Digest, Sha256};
 
 use super::{dead_letters, kafka_columns};
 use crate::{
     commit::manifest::TransformId,
-    config::{self, Expression, Format},
+    config::{self, Format},
     engine::{Component, Engine},
     fault::Fault,
     kafka,
-    parquet::OutputSpec,
+    parquet::{self, OutputSpec},
     schema::{Descriptor, Input},
     store::Store,
 };
@@ -151,44 +150,20 @@ fn outputs(
         } else {
             output.to_arrow()
         };
-        check_partitions(&format!("pipeline {name}: `outputs.{}", output.name), settings, &schema)?;
-        specs.push(OutputSpec { name: output.name.clone(), schema, settings: settings.clone() });
+        let spec = OutputSpec { name: output.name.clone(), schema, settings: settings.clone() };
+        specs.push(checked(name, spec)?);
     }
     let places = (0..specs.len()).collect();
     let (schema, settings) = (dead_letters::schema(), pipeline.dead_letters.clone());
-    check_partitions(&format!("pipeline {name}: `dead_letters"), &settings, &schema)?;
-    specs.push(OutputSpec { name: dead_letters::OUTPUT.to_owned(), schema, settings });
+    let name_of_letters = dead_letters::OUTPUT.to_owned();
+    specs.push(checked(name, OutputSpec { name: name_of_letters, schema, settings })?);
     Ok((specs.into(), places))
 }
 
-fn check_partitions(
-    key: &str,
-    settings: &config::Parquet,
-    schema: &SchemaRef,
-) -> Result<(), Fault> {
-    for partition in &settings.partition_by {
-        let field = partition.expression.field();
-        let key = format!("{key}.parquet.partition_by`: {}", partition.key);
-        let Ok(found) = schema.field_with_name(field) else {
-            let fields: Vec<_> =
-                schema.fields().iter().map(|field| field.name().as_str()).collect();
-            return Err(Fault::config(format!("{key}: there is no field {field}"))
-                .help(format!("fields: {}", fields.join(", "))));
-        };
-        let of_time = matches!(found.data_type(), DataType::Timestamp(..) | DataType::Date32);
-        let fits = match &partition.expression {
-            Expression::Hour(_) => matches!(found.data_type(), DataType::Timestamp(..)),
-            Expression::Date(_)
-            | Expression::Year(_)
-            | Expression::Month(_)
-            | Expression::Day(_) => of_time,
-            Expression::Field(_) | Expression::Bucket(..) => !found.data_type().is_nested(),
-        };
-        if !fits {
-            let text =
-                format!("{key}: {field} is {}, which this expression can't use", found.data_type());
-            return Err(Fault::config(text).help("hour takes a timestamp; date, year, month and day take a timestamp or a date; a plain field and bucket take anything but lists, structs and maps"));
-        }
-    }
-    Ok(())
+fn checked(pipeline: &str, spec: OutputSpec) -> Result<OutputSpec, Fault> {
+    parquet::check(&spec).map_err(|fault| {
+        let text = format!("pipeline {pipeline}: {}", fault.message);
+        Fault { message: text, ..fault }.help("mend `parquet.partition_by` of this output")
+    })?;
+    Ok(spec)
 }

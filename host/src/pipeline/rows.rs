@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use arrow_array::RecordBatch;
+use arrow_select::filter::filter_record_batch;
 
 use super::{
     dead_letters::{self, DeadLetter, Stage},
@@ -13,10 +14,10 @@ use crate::{
     commit::manifest::Counts,
     config::OnError,
     decode::Decoder,
-    engine::{Instance, Payload, Processed},
+    engine::{self, Instance, Payload, Processed},
     fault::Fault,
-    parquet::{Files, OutputSpec, Place},
-    record::Batch,
+    parquet::{Files, OutputSpec, Place, Sorted},
+    record::{Batch, Lineage},
     store::StageWriter,
 };
 
@@ -58,36 +59,17 @@ impl Rows {
         }
         let mut counts =
             Counts { records: batch.len() as u64, broken: broken as u64, ..Counts::default() };
+        let sorted = self.sort(batch, processed.outputs, files, &mut letters, &mut rejected)?;
         let mut emitted: Vec<u32> = Vec::with_capacity(batch.len());
-        for rows in processed.outputs {
-            let place = self.places[rows.output];
-            let spec = &self.outputs[place];
-            let written = if spec.settings.kafka_columns {
-                &kafka_columns::extend(&rows.rows, &spec.schema, batch, &rows.lineage)
-            } else {
-                &rows.rows
-            };
-            let refused = files.write(place, written, open)?;
-            *counts.rows.entry(spec.name.clone()).or_default() +=
-                (written.num_rows() - refused.len()) as u64;
-            for row in refused {
-                let index = rows.lineage[row.row];
-                rejected.insert(index);
-                let error = format!("output {}: {}", spec.name, row.reason);
-                letters.push(DeadLetter {
-                    index,
-                    stage: Stage::Sink,
-                    class: "REFUSED",
-                    field: None,
-                    error,
-                });
-            }
-            emitted.extend(rows.lineage);
+        for (lineage, rows, sorted) in sorted {
+            let name = &self.outputs[sorted.output()].name;
+            *counts.rows.entry(name.clone()).or_default() += rows as u64;
+            files.write(sorted, open)?;
+            emitted.extend(lineage);
         }
         emitted.sort_unstable();
         emitted.dedup();
-        counts.rejected = rejected.len() as u64;
-        counts.emitted = emitted.iter().filter(|index| !rejected.contains(index)).count() as u64;
+        (counts.rejected, counts.emitted) = (rejected.len() as u64, emitted.len() as u64);
         counts.dropped = counts.records - counts.emitted - counts.rejected - counts.broken;
         if self.on_error == OnError::Skip {
             letters.retain(|letter| letter.stage != Stage::Transform);
@@ -95,6 +77,53 @@ impl Rows {
         self.write_letters(batch, &mut letters, files, open, &mut counts)?;
         self.meters.stage("encode", encode.elapsed());
         Ok(counts)
+    }
+
+    /// Sorts the rows of all outputs by hive partition. A record with a row that no file can take is refused whole: it
+    /// becomes one dead letter, and none of its rows is written, so that replaying it doubles nothing.
+    fn sort(
+        &self,
+        batch: &Batch,
+        outputs: Vec<engine::Rows>,
+        files: &mut Files<StageWriter>,
+        letters: &mut Vec<DeadLetter>,
+        rejected: &mut BTreeSet<u32>,
+    ) -> Result<Vec<(Lineage, usize, Sorted)>, Fault> {
+        let mut refused: BTreeSet<u32> = BTreeSet::new();
+        let mut all = Vec::with_capacity(outputs.len());
+        for engine::Rows { output, lineage, rows } in outputs {
+            let place = self.places[output];
+            let spec = &self.outputs[place];
+            let rows = if spec.settings.kafka_columns {
+                kafka_columns::extend(&rows, &spec.schema, batch, &lineage)
+            } else {
+                rows
+            };
+            let sorted = files.sort(place, &rows)?;
+            for row in &sorted.refused {
+                let index = lineage[row.row];
+                if refused.insert(index) {
+                    let error = format!("output {}: {}", spec.name, row.reason);
+                    let (stage, class) = (Stage::Sink, "REFUSED");
+                    letters.push(DeadLetter { index, stage, class, field: None, error });
+                }
+            }
+            all.push((place, lineage, rows, sorted));
+        }
+        let sort = |(place, lineage, rows, sorted): (usize, Lineage, RecordBatch, Sorted)| {
+            if refused.is_empty() {
+                return Ok((lineage, rows.num_rows(), sorted));
+            }
+            let kept: Vec<bool> = lineage.iter().map(|index| !refused.contains(index)).collect();
+            let lineage: Lineage =
+                lineage.into_iter().filter(|index| !refused.contains(index)).collect();
+            let rows = filter_record_batch(&rows, &kept.into())
+                .map_err(|error| Fault::bug("leave rows out").caused_by(error))?;
+            Ok((lineage, rows.num_rows(), files.sort(place, &rows)?))
+        };
+        let sorted = all.into_iter().map(sort).collect();
+        rejected.extend(refused);
+        sorted
     }
 
     fn transform(
@@ -143,7 +172,7 @@ impl Rows {
         Ok(DeadLetter { index, stage: Stage::Transform, class: "REJECTED", field: None, error })
     }
 
-    /// Writes dead letters. One that its own output refuses (a hive value that can't be a folder) stops the pipeline: it must not be lost.
+    /// Writes dead letters, all of them: one whose own hive value can't be a folder has none.
     fn write_letters(
         &self,
         batch: &Batch,
@@ -158,11 +187,7 @@ impl Rows {
         letters.sort_by_key(|letter| letter.index);
         let rows: RecordBatch = dead_letters::rows(batch, letters, &self.component, &self.digest);
         let place = self.outputs.len() - 1;
-        if let Some(refused) = files.write(place, &rows, open)?.first() {
-            let text =
-                format!("a dead letter of {} can't be written: {}", batch.lane, refused.reason);
-            return Err(Fault::config(text).help("partition `dead_letters` by another field"));
-        }
+        files.write_all(place, &rows, open)?;
         *counts.rows.entry(dead_letters::OUTPUT.to_owned()).or_default() += rows.num_rows() as u64;
         Ok(())
     }

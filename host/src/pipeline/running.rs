@@ -1,13 +1,17 @@
 //! A pipeline that runs: its source, its workers and their closers.
 
 use std::{
+    sync::atomic::AtomicU64,
     sync::{Arc, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::bounded;
-use tokio::{runtime::Handle, time::interval};
+use tokio::{
+    runtime::Handle,
+    time::{interval, timeout_at},
+};
 
 use super::{
     closer::{self, Closer},
@@ -17,16 +21,17 @@ use super::{
     meters::Meters,
     prepare::Prepared,
     rows::Rows,
-    status::{PipelineStatus, Shared},
+    status::Shared,
+    supervisor,
     worker::{Setting, Worker},
 };
 use crate::{
+    budget::Budget,
     config::{self, Format},
     decode::Decoder,
     engine::{GuestContext, GuestMetrics},
     fault::Fault,
     kafka::Source,
-    parquet::Budget,
     schema::Input,
 };
 
@@ -36,6 +41,7 @@ const EPOCH: u16 = 1;
 /// A pipeline that runs.
 #[derive(Debug)]
 pub(super) struct Running {
+    name: String,
     shared: Arc<Shared>,
     committer: Arc<Committer>,
     source: Arc<Source>,
@@ -62,6 +68,7 @@ impl Running {
         around: &Surroundings,
         pipeline: &config::Pipeline,
         prepared: &Prepared,
+        shared: Arc<Shared>,
     ) -> Result<Self, Fault> {
         let Surroundings { host, budget, queue_bytes, runtime, writer } = around;
         let transform = &pipeline.transforms[0];
@@ -72,7 +79,16 @@ impl Running {
             EPOCH,
             writer.clone(),
         ))?;
-        let shared = Arc::new(Shared::new(name));
+        match runtime.block_on(committer.sweep(name, 2 * closer::STAGE_MAX_AGE)) {
+            Ok(0) => {}
+            Ok(files) => {
+                tracing::info!(pipeline = name, files, "staged files of dead processes deleted")
+            }
+            // They are in nobody's way.
+            Err(fault) => {
+                tracing::warn!(pipeline = name, "staged files of dead processes stay: {fault}")
+            }
+        }
         let meters = Meters::new(name, prepared.component.name(), prepared.component.digest());
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..host.workers).map(|_| bounded(control::QUEUE)).unzip();
@@ -137,28 +153,37 @@ impl Running {
             queues.into_iter().zip(rows).zip(receivers).enumerate()
         {
             let (jobs, queued) = bounded(closer::QUEUE);
+            let fenced = Arc::new(AtomicU64::new(0));
             let closer = Closer {
                 number,
                 committer: Arc::clone(&committer),
                 source: Arc::clone(&source),
-                worker: senders[number].clone(),
+                fenced: Arc::clone(&fenced),
                 shared: Arc::clone(&shared),
                 meters: meters.clone(),
                 runtime: runtime.clone(),
             };
-            let worker = Worker::new(number, setting.clone(), queue, controls, jobs, rows)?;
+            let worker = Worker::new(number, setting.clone(), queue, controls, jobs, rows, fenced)?;
             threads.push(spawn(format!("closer-{number}"), &shared, move || closer.run(&queued))?);
             threads.push(spawn(format!("worker-{number}"), &shared, move || worker.run())?);
         }
         if let Some(took) = prepared.component.compiled_in() {
             meters.compiled(took);
         }
-        runtime.spawn(tell_lag(Arc::downgrade(&source), Arc::clone(&shared), meters));
-        Ok(Self { shared, committer, source, lanes, threads, runtime: runtime.clone() })
+        let watched = Watched {
+            source: Arc::downgrade(&source),
+            committer: Arc::downgrade(&committer),
+            shared: Arc::clone(&shared),
+            meters,
+        };
+        runtime.spawn(watched.watch());
+        let (name, runtime) = (name.clone(), runtime.clone());
+        Ok(Self { name, shared, committer, source, lanes, threads, runtime })
     }
 
-    pub(super) fn status(&self) -> PipelineStatus {
-        self.shared.status()
+    /// Leaves the group after a failure. The threads end by themselves: at once, or when the store lets go of them.
+    pub(super) fn abandon(self) {
+        self.source.leave();
     }
 
     /// Flushes, commits, claims, and leaves the group. Blocks: not for the I/O runtime.
@@ -180,12 +205,16 @@ impl Running {
             return Err(fault);
         }
         if committed < told {
-            let text = format!("the last flush was not committed within {timeout:?}");
-            return Err(
-                Fault::outside(text).help("nothing is lost: it is read again at the next start")
-            );
+            return Err(supervisor::late(&self.name, timeout));
         }
-        self.runtime.block_on(self.committer.claim())?;
+        let claim = async { timeout_at(deadline.into(), self.committer.claim()).await };
+        match self.runtime.block_on(claim) {
+            Ok(claimed) => claimed?,
+            Err(_) => tracing::warn!(
+                pipeline = self.name,
+                "what was published is not claimed in time: the next start does"
+            ),
+        }
         for thread in self.threads {
             thread.join().map_err(|_| Fault::bug("a thread of the pipeline panicked"))?;
         }
@@ -195,13 +224,27 @@ impl Running {
     }
 }
 
-/// Keeps the gauges of the lag up to date for as long as there is a source.
-async fn tell_lag(source: Weak<Source>, shared: Arc<Shared>, meters: Meters) {
-    let mut ticks = interval(Duration::from_secs(1));
-    loop {
-        ticks.tick().await;
-        let Some(lags) = source.upgrade().map(|source| source.lags()) else { return };
-        meters.behind(&lags, shared.last_commit());
+/// What is looked at every second, for as long as there is a source.
+struct Watched {
+    source: Weak<Source>,
+    committer: Weak<Committer>,
+    shared: Arc<Shared>,
+    meters: Meters,
+}
+
+impl Watched {
+    /// Keeps the gauges of the lag up to date, and learns of a halt of the log also while nothing is committed.
+    async fn watch(self) {
+        let mut ticks = interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            let Some(lags) = self.source.upgrade().map(|source| source.lags()) else { return };
+            self.meters.behind(&lags, self.shared.last_commit());
+            let health = self.committer.upgrade().map_or(Ok(()), |committer| committer.health());
+            if let Err(fault) = health {
+                return self.shared.fail(fault);
+            }
+        }
     }
 }
 

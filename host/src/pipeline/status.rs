@@ -2,10 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
@@ -17,9 +21,9 @@ use crate::{commit::manifest::Counts, fault::Fault, record::Lane};
 pub enum State {
     /// Records flow, or would if there were any.
     Running,
-    /// Some lanes halted, the others go on.
+    /// Some lanes halted, or the whole of it waits for something outside.
     Degraded,
-    /// It stopped.
+    /// It stopped, and does not start again by itself.
     Failed,
 }
 
@@ -57,20 +61,43 @@ pub struct PipelineStatus {
     pub fenced: u64,
 }
 
-/// The status that the threads of a pipeline share. Locked once a batch or a flush, never for longer than an addition.
+/// What the threads of one run of a pipeline share: its counts, which go on from run to run, and the fault that ends the run.
+///
+/// Threads of an earlier run may still be waiting for a store: what they commit counts, their faults do not.
 #[derive(Debug)]
-pub(super) struct Shared(Mutex<Inner>);
+pub(super) struct Shared {
+    board: Arc<Mutex<Board>>,
+    run: u32,
+    failed: AtomicBool,
+    fault: Mutex<Option<Fault>>,
+    alarm: Sender<()>,
+}
 
+/// What people see. Locked once a batch or a flush, never for longer than an addition.
 #[derive(Debug)]
-struct Inner {
+struct Board {
     status: PipelineStatus,
+    /// The run whose state is shown.
+    run: u32,
     last_commit: Instant,
     halted: BTreeMap<Lane, String>,
-    fault: Option<Fault>,
+    /// What a person should look at, while librdkafka tries on.
+    trouble: Option<String>,
+}
+
+impl Board {
+    /// Works out the state of a run that has not failed.
+    fn show(&mut self) {
+        let halted = self.halted.iter().map(|(lane, reason)| format!("{lane}: {reason}"));
+        let reasons: Vec<_> = self.trouble.iter().cloned().chain(halted).collect();
+        self.status.state = if reasons.is_empty() { State::Running } else { State::Degraded };
+        self.status.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    }
 }
 
 impl Shared {
-    pub(super) fn new(name: &str) -> Self {
+    /// For the first run of a pipeline. The receiver gets one signal when the run fails.
+    pub(super) fn new(name: &str) -> (Arc<Self>, Receiver<()>) {
         let status = PipelineStatus {
             name: name.to_owned(),
             state: State::Running,
@@ -83,11 +110,34 @@ impl Shared {
             fenced: 0,
         };
         let (last_commit, halted) = (Instant::now(), BTreeMap::new());
-        Self(Mutex::new(Inner { status, last_commit, halted, fault: None }))
+        let board = Board { status, run: 0, last_commit, halted, trouble: None };
+        Self::of(Arc::new(Mutex::new(board)), 0)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("nothing panics while it holds this lock")
+    /// For the next run.
+    pub(super) fn again(&self) -> (Arc<Self>, Receiver<()>) {
+        let run = self.run + 1;
+        let mut board = self.lock();
+        (board.run, board.trouble) = (run, None);
+        board.halted.clear();
+        board.show();
+        Self::of(Arc::clone(&self.board), run)
+    }
+
+    fn of(board: Arc<Mutex<Board>>, run: u32) -> (Arc<Self>, Receiver<()>) {
+        let (alarm, alarms) = bounded(1);
+        let (failed, fault) = (AtomicBool::new(false), Mutex::default());
+        (Arc::new(Self { board, run, failed, fault, alarm }), alarms)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// The board, if it shows this run, and the run goes on.
+    fn current(&self) -> Option<MutexGuard<'_, Board>> {
+        let board = self.lock();
+        (board.run == self.run && !self.failed()).then_some(board)
     }
 
     pub(super) fn status(&self) -> PipelineStatus {
@@ -96,8 +146,9 @@ impl Shared {
 
     /// Notes a commit.
     pub(super) fn committed(&self, change: impl FnOnce(&mut PipelineStatus)) {
-        self.lock().last_commit = Instant::now();
-        self.update(change);
+        let mut board = self.lock();
+        board.last_commit = Instant::now();
+        change(&mut board.status);
     }
 
     /// How long ago the last commit was, or the start.
@@ -110,31 +161,36 @@ impl Shared {
         change(&mut self.lock().status);
     }
 
-    /// Stops the pipeline. The first fault is the one that people see.
+    /// Ends the run. The first fault is the one that people see.
     pub(super) fn fail(&self, fault: Fault) {
-        let mut inner = self.lock();
-        tracing::error!(
-            pipeline = inner.status.name,
-            help = fault.help.as_deref(),
-            "pipeline failed: {fault}"
-        );
-        if inner.fault.is_none() {
-            inner.status.state = State::Failed;
-            inner.status.reason = Some(fault.to_string());
-            inner.fault = Some(fault);
+        let board = self.lock();
+        if board.run != self.run || self.failed.swap(true, Ordering::AcqRel) {
+            tracing::debug!(pipeline = board.status.name, "failed as well: {fault}");
+            return;
         }
+        let help = fault.help.as_deref();
+        tracing::error!(pipeline = board.status.name, help, "pipeline failed: {fault}");
+        *self.fault.lock().expect("nothing panics while it holds this lock") = Some(fault);
+        // There is room for the one signal of a run.
+        self.alarm.try_send(()).ok();
     }
 
     pub(super) fn failed(&self) -> bool {
-        self.lock().status.state == State::Failed
+        self.failed.load(Ordering::Acquire)
     }
 
-    /// The fault that stopped the pipeline.
+    /// The fault that ended the run.
     pub(super) fn take_fault(&self) -> Option<Fault> {
-        self.lock().fault.take()
+        self.fault.lock().expect("nothing panics while it holds this lock").take()
     }
 
-    /// Asks the surroundings again and again for as long as that may help and the pipeline lives.
+    /// Shows why nothing flows.
+    pub(super) fn stopped(&self, state: State, reason: String) {
+        let mut board = self.lock();
+        (board.status.state, board.status.reason) = (state, Some(reason));
+    }
+
+    /// Asks the surroundings again and again for as long as that may help and the run lives.
     pub(super) fn patiently<T>(
         &self,
         runtime: &Handle,
@@ -153,16 +209,62 @@ impl Shared {
 
     /// Halts a lane; the others go on.
     pub(super) fn halt(&self, lane: &Lane, fault: &Fault) {
-        let mut inner = self.lock();
-        tracing::error!(pipeline = inner.status.name, %lane, help = fault.help.as_deref(), "lane halted: {fault}");
-        inner.halted.insert(lane.clone(), fault.to_string());
-        if inner.status.state == State::Running {
-            inner.status.state = State::Degraded;
+        let Some(mut board) = self.current() else { return };
+        tracing::error!(pipeline = board.status.name, %lane, help = fault.help.as_deref(), "lane halted: {fault}");
+        board.halted.insert(lane.clone(), fault.to_string());
+        board.show();
+    }
+
+    /// Says what keeps records from coming until a person sees to it.
+    pub(super) fn trouble(&self, fault: &Fault) {
+        let Some(mut board) = self.current() else { return };
+        board.trouble = Some(fault.to_string());
+        board.show();
+    }
+
+    /// Records come again.
+    pub(super) fn trouble_is_over(&self) {
+        let Some(mut board) = self.current() else { return };
+        if board.trouble.take().is_some() {
+            board.show();
         }
-        let reasons: Vec<_> =
-            inner.halted.iter().map(|(lane, reason)| format!("{lane}: {reason}")).collect();
-        if inner.fault.is_none() {
-            inner.status.reason = Some(reasons.join("; "));
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_fails_once_and_the_next_one_begins_clean() {
+        let (first, alarms) = Shared::new("p");
+        first.update(|status| status.files = 3);
+        first.halt(&Lane::new("t", 0), &Fault::outside("gone"));
+        assert_eq!(first.status().state, State::Degraded);
+        first.fail(Fault::outside("first"));
+        first.fail(Fault::outside("second"));
+        assert_eq!((alarms.try_iter().count(), first.failed()), (1, true));
+        assert_eq!(first.take_fault().map(|fault| fault.message), Some("first".into()));
+        let (second, alarms) = first.again();
+        assert_eq!((second.status().state, second.status().reason), (State::Running, None));
+        assert_eq!(second.status().files, 3);
+        // What is left of the first run does no harm.
+        first.fail(Fault::outside("late"));
+        first.halt(&Lane::new("t", 0), &Fault::outside("late"));
+        first.update(|status| status.files += 1);
+        assert_eq!((second.failed(), alarms.try_iter().count()), (false, 0));
+        assert_eq!((second.status().state, second.status().files), (State::Running, 4));
+    }
+
+    #[test]
+    fn trouble_passes_and_halted_lanes_stay() {
+        let (shared, _) = Shared::new("p");
+        shared.trouble(&Fault::config("not allowed"));
+        shared.halt(&Lane::new("t", 0), &Fault::outside("gone"));
+        let reason = shared.status().reason.unwrap();
+        assert_eq!(reason, "not allowed; t/0: gone");
+        shared.trouble_is_over();
+        assert_eq!(shared.status().reason.unwrap(), "t/0: gone");
+        assert_eq!(shared.status().state, State::Degraded);
     }
 }

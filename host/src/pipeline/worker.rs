@@ -2,11 +2,14 @@
 
 use std::{
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Select, Sender};
 use tokio::runtime::Handle;
 
 use super::{
@@ -20,11 +23,12 @@ use super::{
     status::Shared,
 };
 use crate::{
+    budget::{Budget, Share},
     commit::{manifest::TransformId, names},
     config,
     fault::Fault,
     kafka::{Placed, Rewind, Source, WorkerQueue},
-    parquet::{Budget, Files, OutputSpec, Sealed},
+    parquet::{Files, OutputSpec, Sealed},
     record::{Batch, Lane},
     store::{StageWriter, Store},
 };
@@ -35,8 +39,8 @@ const BATCH_RECORDS: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
 /// How long a fetch waits for records, so that control messages and deadlines are seen.
 const FETCH_WAIT: Duration = Duration::from_millis(50);
-/// Hive partitions that a flush may have open.
-const MAX_OPEN_FILES: usize = 256;
+/// How long it waits for memory before it looks again.
+const MEMORY_WAIT: Duration = Duration::from_millis(10);
 
 /// What the workers of a pipeline share.
 #[derive(Clone, Debug)]
@@ -66,9 +70,13 @@ pub(super) struct Worker {
     pub closer: Sender<Job>,
     pub rows: Rows,
     ledger: Ledger,
+    share: Arc<Share>,
     files: Files<StageWriter>,
     flush: Option<OpenFlush>,
+    /// Counts rewinds, from 1.
     era: u64,
+    /// Written by the closer: the last era of which a flush was fenced by another replica, which moved a lane.
+    fenced: Arc<AtomicU64>,
     last_record: Instant,
 }
 
@@ -89,8 +97,10 @@ impl Worker {
         controls: Receiver<Control>,
         closer: Sender<Job>,
         rows: Rows,
+        fenced: Arc<AtomicU64>,
     ) -> Result<Self, Fault> {
-        let files = open_files(&setting)?;
+        let share = setting.budget.share();
+        let files = open_files(&setting, &share)?;
         let (ledger, last_record) = (Ledger::default(), Instant::now());
         Ok(Self {
             number,
@@ -100,9 +110,11 @@ impl Worker {
             closer,
             rows,
             ledger,
+            share,
             files,
             flush: None,
-            era: 0,
+            era: 1,
+            fenced,
             last_record,
         })
     }
@@ -112,7 +124,10 @@ impl Worker {
         let shared = Arc::clone(&self.setting.shared);
         while !shared.failed() {
             match self.turn() {
-                Ok(true) => {}
+                Ok(true) => {
+                    let (open, bytes) = (self.files.open_files(), self.share.used());
+                    self.setting.meters.holds(self.number, open, bytes, self.rows.guest_bytes());
+                }
                 Ok(false) => return,
                 Err(fault) => shared.fail(fault),
             }
@@ -126,6 +141,13 @@ impl Worker {
         }
         if let Some(reason) = self.due() {
             self.seal(reason, Vec::new())?;
+        }
+        if self.share.should_wait() {
+            // The brokers keep what is not fetched. A control message ends the wait.
+            let mut told = Select::new();
+            told.recv(&self.controls);
+            told.ready_timeout(MEMORY_WAIT).ok();
+            return Ok(true);
         }
         let fetch = Instant::now();
         let batches = self.queue.fetch(FETCH_WAIT, BATCH_RECORDS, BATCH_BYTES)?;
@@ -151,8 +173,6 @@ impl Worker {
                 .expect("files are open only in a flush");
             self.send(Job::Files(nonce, files))?;
         }
-        let (open, buffered) = (self.files.open_files(), self.files.buffered_bytes());
-        self.setting.meters.holds(self.number, open, buffered, self.rows.guest_bytes());
         Ok(true)
     }
 
@@ -167,6 +187,9 @@ impl Worker {
 
     /// Does what it was told; `false` ends the loop.
     fn controls(&mut self) -> Result<bool, Fault> {
+        if self.fenced.load(Ordering::Acquire) == self.era {
+            self.rewind()?;
+        }
         while let Ok(control) = self.controls.try_recv() {
             match control {
                 Control::Assign(placed) => {
@@ -178,8 +201,6 @@ impl Worker {
                     self.seal("revoke", vec![answer])?;
                     lanes.iter().for_each(|lane| self.ledger.revoke(lane));
                 }
-                Control::Fenced(era) if era == self.era => self.rewind()?,
-                Control::Fenced(_) => {}
                 Control::Drain(answer) => {
                     self.seal("drain", vec![answer])?;
                     return Ok(false);
@@ -207,6 +228,7 @@ impl Worker {
             files: 0,
         });
         let Setting { pipeline, store, committer, runtime, outputs, .. } = &self.setting;
+        let share = &self.share;
         let seq = committer.next_seq();
         let mut open = |place: &crate::parquet::Place| {
             flush.files += 1;
@@ -220,7 +242,7 @@ impl Worker {
                 &flush.nonce,
                 flush.files,
             );
-            Ok(store.stage(key, runtime.clone()))
+            Ok(store.stage(key, runtime.clone(), share))
         };
         let counts = self.rows.process(&batch, &mut self.files, &mut open)?;
         let last = *batch.offsets.last().expect("a batch that fits has a new record");
@@ -228,6 +250,7 @@ impl Worker {
         self.setting.meters.processed(&counts, batch.values.data().len());
         self.setting.meters.read_up_to(batch.timestamps[batch.len() - 1]);
         self.setting.shared.update(|status| status.processed.add(&counts));
+        self.setting.shared.trouble_is_over();
         Ok(())
     }
 
@@ -266,12 +289,16 @@ impl Worker {
         if inputs.is_empty() && answers.is_empty() {
             return Ok(());
         }
-        let nonce = self.flush.take().map_or_else(String::new, |flush| flush.nonce);
+        let (nonce, began) = match self.flush.take() {
+            Some(OpenFlush { nonce, began, .. }) => (nonce, began),
+            None => (String::new(), Instant::now()),
+        };
         let transforms = self.setting.transforms.to_vec();
         let era = self.era;
         self.send(Job::Flush(SealedFlush {
             era,
             nonce,
+            began,
             reason,
             inputs,
             counts,
@@ -304,7 +331,7 @@ impl Worker {
     fn rewind(&mut self) -> Result<(), Fault> {
         self.era += 1;
         self.flush = None;
-        self.files = open_files(&self.setting)?;
+        self.files = open_files(&self.setting, &self.share)?;
         let assignment = self.setting.lanes.next_assignment();
         let mut rewinds = Vec::new();
         for (lane, replaces) in self.ledger.lanes() {
@@ -327,11 +354,11 @@ impl Worker {
     }
 }
 
-fn open_files(setting: &Setting) -> Result<Files<StageWriter>, Fault> {
+fn open_files(setting: &Setting, share: &Arc<Share>) -> Result<Files<StageWriter>, Fault> {
     Files::new(
         Arc::clone(&setting.outputs),
-        Arc::clone(&setting.budget),
+        Arc::clone(share),
         setting.scratch.clone(),
-        MAX_OPEN_FILES,
+        setting.store.max_key_bytes(),
     )
 }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    sync::Arc,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -10,7 +11,7 @@ use tokio::runtime::Handle;
 
 use self::{file::StageFile, upload::Upload};
 use super::{Backend, Store};
-use crate::{commit::manifest::Stage, fault::Fault};
+use crate::{budget::Share, commit::manifest::Stage, fault::Fault};
 
 mod file;
 mod upload;
@@ -32,6 +33,7 @@ pub struct StageWriter {
     store: Store,
     key: String,
     runtime: Handle,
+    share: Arc<Share>,
     /// Less than `chunk` bytes.
     buffer: Vec<u8>,
     chunk: usize,
@@ -69,7 +71,8 @@ impl Store {
     /// Begins a file that is going to be visible at `key` (`data/<pipeline>/…`). Nothing is sent before the first full part or the end.
     ///
     /// The last segment of the key must be unique within the pipeline: it also names the staged file of a local store.
-    pub fn stage(&self, key: String, runtime: Handle) -> StageWriter {
+    /// Parts on their way count in `share`.
+    pub fn stage(&self, key: String, runtime: Handle, share: &Arc<Share>) -> StageWriter {
         let chunk = match &self.0.backend {
             Backend::S3(_) | Backend::Memory(_) => PART_BYTES,
             Backend::Local(_) => FILE_CHUNK_BYTES,
@@ -78,6 +81,7 @@ impl Store {
             store: self.clone(),
             key,
             runtime,
+            share: Arc::clone(share),
             buffer: Vec::new(),
             chunk,
             sink: None,
@@ -111,15 +115,6 @@ impl StageWriter {
     /// Gets rid of what was sent, in the background.
     pub fn abort(self) {}
 
-    /// Bytes that it holds in memory: what is not sent yet, and the parts under way.
-    pub fn buffered_bytes(&self) -> usize {
-        let under_way = match &self.sink {
-            Some(Sink::Parts(upload)) => upload.bytes_under_way(),
-            Some(Sink::File(_)) | None => 0,
-        };
-        self.buffer.capacity() + under_way
-    }
-
     /// Makes room by doubling, but never past a full part: there are many open files.
     fn reserve(&mut self, more: usize) {
         let needed = self.buffer.len() + more;
@@ -150,7 +145,9 @@ impl StageWriter {
             }
         };
         match sink {
-            Sink::Parts(upload) => upload.send(std::mem::take(&mut self.buffer).into()),
+            Sink::Parts(upload) => {
+                upload.send(std::mem::take(&mut self.buffer).into(), &self.share)
+            }
             Sink::File(file) => {
                 file.write(&self.buffer)?;
                 self.buffer.clear();

@@ -166,7 +166,7 @@ proptest! {
             }
             let split = splitter.split(&batch(&rows)).unwrap();
             let paths = split.parts.len();
-            let parts: BTreeMap<_, _> = split.parts.into_iter().filter(|(_, rows)| rows.num_rows() > 0).map(|(path, rows)| {
+            let parts: BTreeMap<_, _> = split.parts.into_iter().filter(|part| part.rows.num_rows() > 0).map(|Part { path, rows, .. }| {
                 let places = rows.column_by_name("row").unwrap().as_any().downcast_ref::<Int64Array>().unwrap().values().to_vec();
                 (path.to_string(), places)
             }).collect();
@@ -179,7 +179,7 @@ proptest! {
 
 fn paths(by_key: &[PartitionBy], rows: &[Row]) -> Vec<String> {
     let split = Splitter::new(by_key, &schema(), 747).unwrap().split(&batch(rows)).unwrap();
-    split.parts.into_iter().map(|(path, _)| path.to_string()).collect()
+    split.parts.into_iter().map(|part| part.path.to_string()).collect()
 }
 
 const NOTHING: Row = Row { text: None, number: None, flag: None, at: None };
@@ -221,7 +221,7 @@ fn refusals_say_which_partition_and_why() {
     let by = [by(Expression::Field("text".into())), by(Expression::Date("at".into()))];
     let split = Splitter::new(&by, &schema(), 60).unwrap().split(&batch(&rows)).unwrap();
     assert_eq!(
-        split.parts.iter().map(|(path, _)| &**path).collect::<Vec<_>>(),
+        split.parts.iter().map(|part| &*part.path).collect::<Vec<_>>(),
         ["text=ok/at=1970-01-01"]
     );
     let reasons: Vec<_> =
@@ -244,7 +244,7 @@ fn forgets_before_it_grows_without_bound() {
             (0..5000).map(|n| Row { number: Some(chunk * 5000 + n), ..NOTHING }).collect();
         let split = splitter.split(&batch(&rows)).unwrap();
         assert_eq!(split.parts.len(), 5000);
-        assert_eq!(&*split.parts[7].0, format!("small={}", chunk * 5000 + 7));
+        assert_eq!(&*split.parts[7].path, format!("small={}", chunk * 5000 + 7));
         most = most.max(splitter.levels[0].paths.len());
     }
     assert!(most <= MAX_REMEMBERED, "{most}");

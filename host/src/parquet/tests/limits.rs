@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+
 use crate::{
+    budget::Budget,
     fault::Blame,
     parquet::{Reason, RefusedRow},
 };
@@ -19,7 +21,8 @@ fn many_small_batches_make_few_files() {
             opened += 1;
             to_memory(place)
         };
-        files.write(0, &numbers(first, 80, 64), &mut open).unwrap();
+        let sorted = files.sort(0, &numbers(first, 80, 64)).unwrap();
+        files.write(sorted, &mut open).unwrap();
     }
     assert_eq!((opened, files.open_files(), files.rows()), (64, 64, 64_000));
     assert_eq!(files.take_sealed().len(), 0);
@@ -36,7 +39,7 @@ fn two_hundred_partitions_stay_in_the_budget_and_in_two_hundred_files() {
     let mut files = files(numbered(128 << 20), &budget, folder.path(), 256);
     let mut most = 0;
     for first in (0..600_000).step_by(4000) {
-        files.write(0, &numbers(first, 4000, 200), &mut to_memory).unwrap();
+        write(&mut files, &numbers(first, 4000, 200));
         most = most.max(budget.used());
         assert_eq!(budget.used(), files.buffered_bytes());
     }
@@ -57,7 +60,7 @@ fn without_room_the_largest_file_is_closed_early() {
     let mut files = files(numbered(128 << 20), &budget, folder.path(), 256);
     let mut finished = Vec::new();
     for first in (0..100_000).step_by(2000) {
-        files.write(0, &numbers(first, 2000, 50), &mut to_memory).unwrap();
+        write(&mut files, &numbers(first, 2000, 50));
         assert!(files.buffered_bytes() <= 1 << 20);
         for sealed in files.take_sealed() {
             assert_eq!(sealed.reason(), Reason::Memory);
@@ -78,19 +81,17 @@ proptest! {
         batches in prop::collection::vec(1_i64..1500, 1..15),
         parts in 1_i64..40,
         budget in 0_u64..2 << 20,
-        max_open in 1_usize..50,
         max_file_bytes in 1_u64..1 << 20,
         flush_every in 1_usize..20,
     ) {
         let folder = tempfile::tempdir().unwrap();
         let budget = Budget::new(budget);
-        let mut files = files(numbered(max_file_bytes), &budget, folder.path(), max_open);
+        let mut files = files(numbered(max_file_bytes), &budget, folder.path(), 40);
         let mut finished = Vec::new();
         let mut first = 0;
         for (n, rows) in batches.into_iter().enumerate() {
-            files.write(0, &numbers(first, rows, parts), &mut to_memory).unwrap();
+            write(&mut files, &numbers(first, rows, parts));
             first += rows;
-            prop_assert!(files.open_files() <= max_open);
             finished.extend(files.take_sealed());
             if n % flush_every == 0 {
                 finished.extend(files.seal());
@@ -108,10 +109,10 @@ proptest! {
 fn who_holds_little_closes_nothing_for_others() {
     let folder = tempfile::tempdir().unwrap();
     let budget = Budget::new(8 << 20);
-    let _parts = budget.reserve(9 << 20);
+    let _parts = budget.share().reserve(9 << 20);
     let mut files = files(numbered(128 << 20), &budget, folder.path(), 256);
     for first in (0..20_000).step_by(1000) {
-        files.write(0, &numbers(first, 1000, 50), &mut to_memory).unwrap();
+        write(&mut files, &numbers(first, 1000, 50));
     }
     assert_eq!((files.take_sealed().len(), files.open_files()), (0, 50));
 }
@@ -123,7 +124,7 @@ fn a_full_file_is_closed_and_the_flush_goes_on() {
     let mut files = files(numbered(1 << 20), &budget, folder.path(), 256);
     let mut finished = Vec::new();
     for first in (0..300_000).step_by(5000) {
-        files.write(0, &numbers(first, 5000, 2), &mut to_memory).unwrap();
+        write(&mut files, &numbers(first, 5000, 2));
         for sealed in files.take_sealed() {
             assert_eq!(sealed.reason(), Reason::Size);
             finished.push(close(sealed));
@@ -138,21 +139,36 @@ fn a_full_file_is_closed_and_the_flush_goes_on() {
 }
 
 #[test]
-fn a_further_partition_takes_the_place_of_the_oldest() {
+fn further_partitions_than_may_be_open_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = files(numbered(128 << 20), &Budget::new(256 << 20), folder.path(), 3);
-    for n in [0, 1, 2, 0, 3, 1] {
-        files.write(0, &numbers(n, 1, 100), &mut to_memory).unwrap();
-        assert!(files.open_files() <= 3);
-    }
-    let sealed: Vec<_> = files
-        .take_sealed()
-        .into_iter()
-        .map(|sealed| (sealed.reason(), sealed.place().hive_path.clone()))
-        .collect();
+    assert_eq!(write(&mut files, &numbers(0, 2, 100)), []);
+    let refused = write(&mut files, &numbers(0, 6, 5));
+    assert!(
+        matches!(&refused[..], [RefusedRow { row: 3, reason }, RefusedRow { row: 4, .. }] if reason.contains("max_partitions") && reason.contains("part=3")),
+        "{refused:?}"
+    );
+    assert_eq!((files.open_files(), files.rows()), (3, 6));
+    // The next flush has room again.
+    files.seal();
+    assert_eq!(write(&mut files, &numbers(3, 2, 100)), []);
+}
+
+#[test]
+fn what_must_be_written_goes_without_a_partition_where_it_can_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = files(numbered(128 << 20), &Budget::new(256 << 20), folder.path(), 2);
+    files.write_all(0, &numbers(0, 5, 5), &mut to_memory).unwrap();
+    let finished: Vec<_> = files.seal().into_iter().map(close).collect();
+    let rows = |file: &Finished| file.numbers();
+    let found: Vec<_> = finished.iter().map(|file| (file.path.as_str(), rows(file))).collect();
     assert_eq!(
-        sealed,
-        [(Reason::Partitions, "part=1".into()), (Reason::Partitions, "part=2".into())]
+        found,
+        [
+            ("part=0", vec![0]),
+            ("part=1", vec![1]),
+            ("part=__HIVE_DEFAULT_PARTITION__", vec![2, 3, 4])
+        ]
     );
 }
 
@@ -163,15 +179,13 @@ fn refused_rows_leave_the_others_alone() {
     let rows = numbers(0, 3, 3);
     let mut columns = rows.columns().to_vec();
     columns[1] = Arc::new(StringArray::from(vec!["0", "..", "2"]));
-    let refused = files
-        .write(0, &RecordBatch::try_new(rows.schema(), columns).unwrap(), &mut to_memory)
-        .unwrap();
+    let refused = write(&mut files, &RecordBatch::try_new(rows.schema(), columns).unwrap());
     assert!(
         matches!(&refused[..], [RefusedRow { row: 1, reason }] if reason.contains("hive partition part")),
         "{refused:?}"
     );
     assert_eq!(files.rows(), 2);
-    let nothing = files.write(0, &rows.slice(0, 0), &mut to_memory).unwrap();
+    let nothing = write(&mut files, &rows.slice(0, 0));
     assert_eq!((nothing, files.rows()), (vec![], 2));
 }
 
@@ -183,7 +197,8 @@ fn a_sinks_own_fault_comes_through() {
         let mut fault = Some(fault);
         let mut files = files(numbered(128 << 20), &budget, folder.path(), 8);
         let mut open = |_: &Place| Ok(Failing { left, fault: fault.take().unwrap() });
-        files.write(0, &numbers(0, rows, 1), &mut open)?;
+        let sorted = files.sort(0, &numbers(0, rows, 1))?;
+        files.write(sorted, &mut open)?;
         files.seal().remove(0).close(Vec::new()).map(drop)
     };
     let fault =
@@ -210,8 +225,8 @@ fn a_wrong_partition_is_the_configurations_fault() {
     let fields = [Field::new("n", DataType::Int64, false)];
     let outputs = spec(&fields, settings(&[("dt", Expression::Date("ts".into()))]));
     let folder = tempfile::tempdir().unwrap();
-    let fault =
-        Files::<Vec<u8>>::new(outputs, Budget::new(1), folder.path().into(), 8).unwrap_err();
+    let fault = Files::<Vec<u8>>::new(outputs, Budget::new(1).share(), folder.path().into(), 900)
+        .unwrap_err();
     assert!(
         fault.blame == Blame::Config
             && fault.message.contains("`clean`")
@@ -223,9 +238,10 @@ fn a_wrong_partition_is_the_configurations_fault() {
 #[test]
 fn rows_of_another_schema_are_a_bug() {
     let folder = tempfile::tempdir().unwrap();
-    let mut files = files(numbered(128 << 20), &Budget::new(1 << 20), folder.path(), 8);
+    let budget = Budget::new(1 << 20);
+    let mut files: Files<Vec<u8>> = files(numbered(128 << 20), &budget, folder.path(), 8);
     let rows = numbers(0, 3, 3).project(&[0, 1]).unwrap();
-    assert_eq!(files.write(0, &rows, &mut to_memory).unwrap_err().blame, Blame::Bug);
+    assert_eq!(files.sort(0, &rows).unwrap_err().blame, Blame::Bug);
 }
 
 /// The closer is another thread.

@@ -11,7 +11,8 @@ use parquet::{
 };
 
 use super::*;
-use crate::{fault::Blame, parquet::footer};
+
+use crate::{budget::Budget, fault::Blame, parquet::footer};
 
 /// A field of every type, nested ones included; all but the first may be null.
 fn every_type() -> Vec<Field> {
@@ -147,7 +148,7 @@ fn every_type_comes_back() {
         };
         let mut files = files(spec(&fields, settings), &budget, folder.path(), 8);
         for first in (0..300).step_by(20) {
-            assert_eq!(files.write(0, &rows.slice(first, 20), &mut to_memory).unwrap(), []);
+            assert_eq!(write(&mut files, &rows.slice(first, 20)), []);
         }
         assert_eq!(files.rows(), 300);
         let finished: Vec<_> = files.seal().into_iter().map(close).collect();
@@ -187,7 +188,7 @@ fn columns_are_encoded_by_what_they_hold() {
     let folder = tempfile::tempdir().unwrap();
     let mut files = files(numbered(128 << 20), &Budget::new(256 << 20), folder.path(), 8);
     for first in (0..30_000).step_by(3000) {
-        files.write(0, &numbers(first, 3000, 1), &mut to_memory).unwrap();
+        write(&mut files, &numbers(first, 3000, 1));
     }
     let file = close(files.seal().remove(0));
     let metadata = Arc::clone(file.reader().metadata());
@@ -223,9 +224,7 @@ fn encodings_are_chosen_anew_after_a_flush() {
         let text = StringArray::from_iter_values((0..2000).map(|n| (n % texts).to_string()));
         let columns =
             rows.columns().iter().take(3).cloned().chain([Arc::new(text) as ArrayRef]).collect();
-        files
-            .write(0, &RecordBatch::try_new(rows.schema(), columns).unwrap(), &mut to_memory)
-            .unwrap();
+        write(&mut files, &RecordBatch::try_new(rows.schema(), columns).unwrap());
         let file = close(files.seal().remove(0));
         chunk(file.reader().metadata(), "text").dictionary_page_offset().is_some()
     };
@@ -243,7 +242,7 @@ fn the_footer_says_what_it_was_told() {
     let folder = tempfile::tempdir().unwrap();
     let budget = Budget::new(256 << 20);
     let mut files = files(numbered(128 << 20), &budget, folder.path(), 8);
-    files.write(0, &numbers(0, 500, 1), &mut to_memory).unwrap();
+    write(&mut files, &numbers(0, 500, 1));
     let sealed = files.seal().remove(0);
     // A footer that the first read does not get whole.
     let long = ("long".to_owned(), "x".repeat(100_000));
@@ -290,7 +289,7 @@ fn lists_and_maps_have_the_names_of_the_format() {
     let fields = every_type();
     let folder = tempfile::tempdir().unwrap();
     let mut files = files(spec(&fields, settings(&[])), &Budget::new(64 << 20), folder.path(), 8);
-    files.write(0, &every_value(&fields), &mut to_memory).unwrap();
+    write(&mut files, &every_value(&fields));
     let file = close(files.seal().remove(0));
     assert_eq!(file.path, "");
     let metadata = Arc::clone(file.reader().metadata());

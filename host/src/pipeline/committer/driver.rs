@@ -12,7 +12,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 
@@ -30,6 +30,8 @@ use crate::{
 
 /// How long a store that fails is left alone, at most.
 const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Files that are published at the same time, at most.
+const PUBLISHES: usize = 32;
 /// Manifests that are read at the same time, at most.
 const READ_AHEAD: u64 = 32;
 
@@ -105,11 +107,14 @@ pub(super) struct Driver {
     writer: Arc<Mutex<Writer>>,
     halted: Arc<OnceLock<Halted>>,
     running: Running,
+    publishes: Arc<Semaphore>,
     appends: HashMap<String, oneshot::Sender<Done>>,
     /// Who is answered when the log was read up to its end.
     followers: Vec<oneshot::Sender<()>>,
     /// Who asked while it was being read, so that it may have ended earlier: answered one time later.
     late_followers: Vec<oneshot::Sender<()>>,
+    /// Who is answered when nothing is being published.
+    helped: Vec<oneshot::Sender<()>>,
     /// Creates that failed one after the other.
     failed_creates: u32,
     /// Attempts to publish that failed, by key.
@@ -140,9 +145,11 @@ impl Driver {
             writer,
             halted,
             running: FuturesUnordered::new(),
+            publishes: Arc::new(Semaphore::new(PUBLISHES)),
             appends: HashMap::new(),
             followers: Vec::new(),
             late_followers: Vec::new(),
+            helped: Vec::new(),
             failed_creates: 0,
             failed_publishes: HashMap::new(),
             ahead: BTreeMap::new(),
@@ -175,6 +182,12 @@ impl Driver {
         loop {
             commands.drain(..).try_for_each(|command| self.carry_out(command))?;
             self.checkpoint();
+            if !lock(&self.writer).is_publishing() {
+                // Whoever asked may have stopped waiting.
+                for helped in self.helped.drain(..) {
+                    helped.send(()).ok();
+                }
+            }
             commands = tokio::select! {
                 biased;
                 Some(ended) = self.running.next() => {
@@ -193,6 +206,11 @@ impl Driver {
                         let late = lock(&self.writer).is_following();
                         if late { &mut self.late_followers } else { &mut self.followers }.push(answer);
                         self.step(Event::Follow)
+                    }
+                    Some(Request::Help(answer)) => {
+                        self.helped.push(answer);
+                        let unclaimed = self.unclaimed();
+                        self.step(Event::Help(unclaimed))
                     }
                     None => return Ok(()),
                 },
@@ -215,7 +233,7 @@ impl Driver {
 
     /// Reads on, and helps writers that died between manifest and publish.
     fn tick(&mut self) -> Vec<Command> {
-        let unclaimed: Vec<u64> = lock(&self.writer).log().unpublished().keys().copied().collect();
+        let unclaimed = self.unclaimed();
         let now = Instant::now();
         self.unclaimed_since.retain(|seq, _| unclaimed.contains(seq));
         let mut due = Vec::new();
@@ -230,6 +248,11 @@ impl Driver {
         commands
     }
 
+    /// The manifests that nobody claims to have published.
+    fn unclaimed(&self) -> Vec<u64> {
+        lock(&self.writer).log().unpublished().keys().copied().collect()
+    }
+
     fn carry_out(&mut self, command: Command) -> Result<(), Halted> {
         let store = self.store.clone();
         match command {
@@ -241,7 +264,8 @@ impl Driver {
             Command::Read(seq) => self.read(seq),
             Command::Publish(seq, file) => {
                 let wait = back_off(self.failed_publishes.get(&file.key).copied().unwrap_or(0));
-                self.running.push(Box::pin(publish(store, seq, file, wait)));
+                let turns = Arc::clone(&self.publishes);
+                self.running.push(Box::pin(publish(store, seq, file, wait, turns)));
             }
             Command::Discard(files) => {
                 tokio::spawn(async move { discard(&store, &files).await });
@@ -361,8 +385,15 @@ async fn read_one(store: &Store, key: &str) -> Result<Option<Manifest>, Halted> 
     }
 }
 
-async fn publish(store: Store, seq: u64, file: File, wait: Duration) -> Result<Ended, Halted> {
+async fn publish(
+    store: Store,
+    seq: u64,
+    file: File,
+    wait: Duration,
+    turns: Arc<Semaphore>,
+) -> Result<Ended, Halted> {
     sleep(wait).await;
+    let _turn = turns.acquire().await.expect("nobody closes the semaphore");
     let outcome = match store.publish(&file).await {
         Published::Done | Published::Already => protocol::Outcome::Visible,
         Published::Lost(text) => {

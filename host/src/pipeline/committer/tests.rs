@@ -8,6 +8,7 @@ use tokio::{runtime::Handle, time::timeout};
 
 use super::*;
 use crate::{
+    budget::Budget,
     commit::{
         log::Log,
         manifest::{Manifest, Published, Stage},
@@ -50,7 +51,7 @@ fn inputs(ranges: &[(i32, i64, i64)]) -> Vec<InputRange> {
 async fn flush(store: &Store, ranges: &[(i32, i64, i64)]) -> Flush {
     let nonce = names::nonce(rand::random());
     let key = names::data_key("p", "clean", "", 0, 0, &nonce, 0);
-    let mut writer = store.stage(key, Handle::current());
+    let mut writer = store.stage(key, Handle::current(), &Budget::new(u64::MAX).share());
     let stage = move || {
         writer.write_all(b"rows").unwrap();
         writer.finish().unwrap()
@@ -202,6 +203,14 @@ async fn what_a_dead_writer_left_is_published() {
         die_after_create(&store, &dead).await;
         until(&c, async || store.size(&dead.files[0].key).await.unwrap().is_some()).await;
         assert_clean(&store).await;
+        drop(c);
+        // … or by whoever drains, since it may be the last.
+        let d = committer(&store, STILL).await.unwrap();
+        let dead = flush(&store, &[(0, 4, 5)]).await;
+        die_after_create(&store, &dead).await;
+        d.claim().await.unwrap();
+        assert!(store.size(&dead.files[0].key).await.unwrap().is_some());
+        assert_clean(&store).await;
     }
 }
 
@@ -214,7 +223,6 @@ async fn claimed_files_may_be_deleted() {
     b.follow().await.unwrap();
     a.commit(one.clone()).await.unwrap();
     b.commit(two.clone()).await.unwrap();
-    // The claim of one says nothing of the other.
     a.claim().await.unwrap();
     b.claim().await.unwrap();
     for flush in [one, two] {

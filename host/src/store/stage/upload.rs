@@ -7,7 +7,7 @@ use object_store::{MultipartId, multipart::MultipartStore, path::Path};
 use tokio::{runtime::Handle, sync::OnceCell, task::JoinHandle, time::sleep};
 
 use super::{PART_BYTES, PARTS_IN_FLIGHT};
-use crate::{commit::manifest::Stage, fault::Fault, store::Store};
+use crate::{budget::Share, commit::manifest::Stage, fault::Fault, store::Store};
 
 /// S3 takes no more.
 const MAX_PARTS: usize = 10_000;
@@ -20,7 +20,7 @@ pub(super) struct Upload {
     target: Arc<Target>,
     runtime: Handle,
     /// In the order of the parts.
-    under_way: VecDeque<(JoinHandle<Result<String, Fault>>, usize)>,
+    under_way: VecDeque<JoinHandle<Result<String, Fault>>>,
     /// Parts that arrived, in order.
     parts: Vec<String>,
     finished: bool,
@@ -53,7 +53,7 @@ impl Upload {
     }
 
     /// Sends a part in the background, once fewer than [`PARTS_IN_FLIGHT`] are under way.
-    pub(super) fn send(&mut self, part: Bytes) -> Result<(), Fault> {
+    pub(super) fn send(&mut self, part: Bytes, share: &Arc<Share>) -> Result<(), Fault> {
         while self.under_way.len() >= PARTS_IN_FLIGHT {
             self.settle_oldest()?;
         }
@@ -66,10 +66,13 @@ impl Upload {
             ))
             .help("lower `max_file_bytes` of the output"));
         }
-        let bytes = part.len();
         let target = Arc::clone(&self.target);
-        self.under_way
-            .push_back((self.runtime.spawn(async move { target.send(index, part).await }), bytes));
+        let memory = share.reserve_closing(u64::try_from(part.len()).expect("usize fits u64"));
+        self.under_way.push_back(self.runtime.spawn(async move {
+            let sent = target.send(index, part).await;
+            drop(memory);
+            sent
+        }));
         Ok(())
     }
 
@@ -83,12 +86,8 @@ impl Upload {
         Ok(Stage::Multipart { id, parts: std::mem::take(&mut self.parts) })
     }
 
-    pub(super) fn bytes_under_way(&self) -> usize {
-        self.under_way.iter().filter(|(part, _)| !part.is_finished()).map(|(_, bytes)| bytes).sum()
-    }
-
     fn settle_oldest(&mut self) -> Result<(), Fault> {
-        if let Some((part, _)) = self.under_way.pop_front() {
+        if let Some(part) = self.under_way.pop_front() {
             let sent = self.runtime.block_on(part).map_err(|error| {
                 Fault::outside(format!("stage {}: its upload was cut off", self.target.key))
                     .caused_by(error)
@@ -108,7 +107,7 @@ impl Drop for Upload {
         let target = Arc::clone(&self.target);
         let under_way = std::mem::take(&mut self.under_way);
         self.runtime.spawn(async move {
-            for (part, _) in under_way {
+            for part in under_way {
                 drop(part.await);
             }
             if let Some(id) = target.id.get() {

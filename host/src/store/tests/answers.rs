@@ -177,7 +177,11 @@ async fn anything_but_ok_of_a_create_is_other() {
 /// Writes two parts and finishes, as a worker does.
 async fn stage_two_parts(script: Script) -> (Result<Staged, Fault>, Arc<Mutex<Vec<String>>>) {
     let (store, seen) = scripted(script).await;
-    let mut writer = store.stage("data/p/out/f.parquet".into(), Handle::current());
+    let mut writer = store.stage(
+        "data/p/out/f.parquet".into(),
+        Handle::current(),
+        &Budget::new(u64::MAX).share(),
+    );
     let staged = tokio::task::spawn_blocking(move || {
         writer.write_all(&vec![1; PART_BYTES + 1]).unwrap();
         writer.finish()
@@ -218,7 +222,11 @@ async fn an_upload_that_fails_for_good_is_aborted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abandoned_upload_is_aborted() {
     let (store, seen) = scripted(&[(200, "UploadId"), (200, ""), (204, "")]).await;
-    let mut writer = store.stage("data/p/out/f.parquet".into(), Handle::current());
+    let mut writer = store.stage(
+        "data/p/out/f.parquet".into(),
+        Handle::current(),
+        &Budget::new(u64::MAX).share(),
+    );
     let written = tokio::task::spawn_blocking(move || {
         writer.write_all(&vec![1; PART_BYTES + 1]).unwrap();
     });
