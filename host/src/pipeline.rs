@@ -1,10 +1,8 @@
-//! Pipelines: workers that read, transform and write, closers that commit, and the runtime that starts and drains them.
+//! Pipelines: workers that read, transform and write, closers that commit, supervisors that start and drain them.
 //!
 //! ```text
-//!  brokers ──► librdkafka ══ lane queues ══► worker 0 ──(2 jobs)──► closer 0 ─┐
-//!              event thread ─(64 controls)─► worker 1 ──(2 jobs)──► closer 1 ─┼─► log and files, one commit at a time
-//!                                              │  ▲                    │      ┘
-//!                                              │  └───(64 controls)────┘ fenced
+//!  brokers ──► librdkafka ══ lane queues ══► worker 0 ──(1 job)──► closer 0 ─┐
+//!              event thread ─(64 controls)─► worker 1 ──(1 job)──► closer 1 ─┼─► log and files, one commit at a time
 //!                                              └─(2 parts a file)─► uploads on the I/O runtime
 //! ```
 

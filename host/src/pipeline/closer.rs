@@ -1,7 +1,7 @@
 //! The closer: one thread a worker that ends sealed files and commits flushes, while the worker reads on.
 //!
 //! ```text
-//! worker --(2 jobs)--> closer: last pages and footer -> last part -> manifest -> publish -> Kafka's offsets
+//! worker --(1 job)--> closer: last pages and footer -> last part -> manifest -> publish -> Kafka's offsets
 //! ```
 
 use std::{
