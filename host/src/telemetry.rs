@@ -95,8 +95,8 @@ metrics! {
     ROWS = Counter "tidemill_rows_total", "Rows written, by pipeline and output";
     BYTES_RECEIVED = Counter "tidemill_bytes_received_total", "Bytes of keys and values read, by pipeline";
     BYTES_PUBLISHED = Counter "tidemill_bytes_published_total", "Bytes of files that became visible, by pipeline";
-    LAG_RECORDS = Gauge "tidemill_consumer_lag_records", "Records between the committed position and the high watermark, by pipeline, topic and partition";
-    LAG_SECONDS = Gauge "tidemill_consumer_lag_seconds", "Age of the newest record that was read, by pipeline";
+    LAG_RECORDS = Gauge "tidemill_consumer_lag_records", "Records between what was read and the high watermark, by pipeline, topic and partition";
+    LAG_SECONDS = Gauge "tidemill_consumer_lag_seconds", "Age of the newest record that was read, 0 once all were read, by pipeline";
     STAGE_SECONDS = Histogram "tidemill_stage_seconds", "Time a batch spends in a stage (fetch, decode, transform, encode, upload, commit), by pipeline and stage";
     TRANSFORM_TRAPS = Counter "tidemill_transform_traps_total", "Calls that ended in a trap, by pipeline, component and digest";
     TRANSFORM_TIMEOUTS = Counter "tidemill_transform_timeouts_total", "Calls that passed their deadline, by pipeline, component and digest";

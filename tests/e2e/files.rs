@@ -15,7 +15,7 @@ use crate::log;
 const WORKERS: usize = 2;
 const COUNTRIES: u64 = 20;
 /// What a process holds beyond the memory budget: code, librdkafka's buffers of 64 lanes, the allocator's reserve.
-const BEYOND_BUDGET_MIB: u64 = 320;
+const BEYOND_BUDGET_MIB: u64 = 400;
 const BUDGET_MIB: u64 = 128;
 
 fn click(n: u64) -> Record {

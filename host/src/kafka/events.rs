@@ -170,9 +170,15 @@ impl ClientContext for Context {
         log(level, facility, text);
     }
 
-    /// Errors of the client as a whole: a broker that is down comes back, other errors need a person.
+    /// Errors of the client as a whole: brokers that are down come back, other errors need a person.
     fn error(&self, error: KafkaError, reason: &str) {
         let reason = sentence(reason);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            // Told every ten seconds for as long as it lasts.
+            return self
+                .assignments
+                .failed(None, Fault::outside(format!("read from Kafka: {reason}")));
+        }
         tracing::warn!("Kafka: {reason}");
         let Some(code) = error.rdkafka_error_code().filter(|code| advice(*code).is_some()) else {
             return;

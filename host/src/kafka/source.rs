@@ -105,6 +105,9 @@ impl Source {
         let fetch_bytes = (queue_kbytes * 1024 / 4).min(1 << 20).to_string();
         let names = ["fetch.message.max.bytes", "max.partition.fetch.bytes"];
         client::default(&mut config, &names, &fetch_bytes);
+        // An answer is held whole while one of its records waits, on top of the queues.
+        let answer_bytes = (queue_bytes / 4).clamp(1 << 20, 50 << 20).to_string();
+        client::default(&mut config, &["fetch.max.bytes"], &answer_bytes);
 
         let shared = Arc::new(Shared::default());
         let context = Context::new(assignments, Arc::clone(&shared));

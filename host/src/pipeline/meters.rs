@@ -1,6 +1,6 @@
 //! The metrics of a pipeline. Names stand in `telemetry`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use metrics::{Label, counter, gauge, histogram};
 
@@ -10,6 +10,7 @@ use crate::{
     fault::Fault,
     kafka::Lag,
     parquet::{Reason, Sealed},
+    record::Lane,
     telemetry as names,
 };
 
@@ -65,17 +66,27 @@ impl Meters {
         gauge!(names::LAG_SECONDS, self.pipeline()).set(float(age.cast_unsigned()) / 1000.0);
     }
 
-    /// How far the lanes are behind, and how long ago the last commit was.
-    pub(super) fn behind(&self, lags: &[Lag], last_commit: Duration) {
-        for lag in lags {
+    /// How far the lanes are behind, and how long ago the last commit was. `told` has the lanes that were told of before: one
+    /// that is another member's now is no lag of this process.
+    pub(super) fn behind(&self, lags: &[Lag], told: &mut BTreeSet<Lane>, last_commit: Duration) {
+        let lag_records = |lane: &Lane, records: u64| {
             let labels = vec![
                 self.labels[0].clone(),
-                Label::new("topic", lag.lane.topic.to_string()),
-                Label::new("partition", lag.lane.partition.to_string()),
+                Label::new("topic", lane.topic.to_string()),
+                Label::new("partition", lane.partition.to_string()),
             ];
+            gauge!(names::LAG_RECORDS, labels).set(float(records));
+        };
+        let gone = std::mem::take(told);
+        for lag in lags {
             if let Some(offsets) = lag.offsets() {
-                gauge!(names::LAG_RECORDS, labels).set(float(offsets));
+                lag_records(&lag.lane, offsets);
+                told.insert(lag.lane.clone());
             }
+        }
+        gone.difference(told).for_each(|lane| lag_records(lane, 0));
+        if lags.iter().all(|lag| lag.offsets() == Some(0)) {
+            gauge!(names::LAG_SECONDS, self.pipeline()).set(0.0);
         }
         gauge!(names::LAST_COMMIT_AGE_SECONDS, self.pipeline()).set(last_commit.as_secs_f64());
     }

@@ -1,6 +1,7 @@
 //! A pipeline that runs: its source, its workers and their closers.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::AtomicU64,
     sync::{Arc, Weak},
     thread::{self, JoinHandle},
@@ -236,10 +237,15 @@ impl Watched {
     /// Keeps the gauges of the lag up to date, and learns of a halt of the log also while nothing is committed.
     async fn watch(self) {
         let mut ticks = interval(Duration::from_secs(1));
+        let mut told = BTreeSet::new();
         loop {
             ticks.tick().await;
             let Some(lags) = self.source.upgrade().map(|source| source.lags()) else { return };
-            self.meters.behind(&lags, self.shared.last_commit());
+            self.meters.behind(&lags, &mut told, self.shared.last_commit());
+            self.shared.trouble_fades(Instant::now());
+            if lags.iter().all(|lag| lag.offsets() == Some(0)) {
+                self.shared.works();
+            }
             let health = self.committer.upgrade().map_or(Ok(()), |committer| committer.health());
             if let Err(fault) = health {
                 return self.shared.fail(fault);

@@ -73,6 +73,10 @@ pub(super) struct Shared {
     alarm: Sender<()>,
 }
 
+/// librdkafka tells every ten seconds that no broker answers.
+const TROUBLE_LASTS: Duration = Duration::from_secs(25);
+const STARTED_AGAIN: &str = "started again, nothing is committed yet: ";
+
 /// What people see. Locked once a batch or a flush, never for longer than an addition.
 #[derive(Debug)]
 struct Board {
@@ -82,14 +86,29 @@ struct Board {
     last_commit: Instant,
     halted: BTreeMap<Lane, String>,
     /// What a person should look at, while librdkafka tries on.
-    trouble: Option<String>,
+    trouble: Option<Trouble>,
+    /// Why the run before failed, until this one commits something or has nothing left to read.
+    setback: Option<String>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    text: String,
+    /// One that nobody has to see to is over when it is not told again.
+    until: Option<Instant>,
 }
 
 impl Board {
     /// Works out the state of a run that has not failed.
     fn show(&mut self) {
         let halted = self.halted.iter().map(|(lane, reason)| format!("{lane}: {reason}"));
-        let reasons: Vec<_> = self.trouble.iter().cloned().chain(halted).collect();
+        let reasons: Vec<_> = self
+            .setback
+            .iter()
+            .chain(self.trouble.iter().map(|trouble| &trouble.text))
+            .cloned()
+            .chain(halted)
+            .collect();
         self.status.state = if reasons.is_empty() { State::Running } else { State::Degraded };
         self.status.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     }
@@ -110,7 +129,7 @@ impl Shared {
             fenced: 0,
         };
         let (last_commit, halted) = (Instant::now(), BTreeMap::new());
-        let board = Board { status, run: 0, last_commit, halted, trouble: None };
+        let board = Board { status, run: 0, last_commit, halted, trouble: None, setback: None };
         Self::of(Arc::new(Mutex::new(board)), 0)
     }
 
@@ -119,6 +138,7 @@ impl Shared {
         let run = self.run + 1;
         let mut board = self.lock();
         (board.run, board.trouble) = (run, None);
+        board.setback = board.status.reason.take().map(|reason| format!("{STARTED_AGAIN}{reason}"));
         board.halted.clear();
         board.show();
         Self::of(Arc::clone(&self.board), run)
@@ -149,6 +169,16 @@ impl Shared {
         let mut board = self.lock();
         board.last_commit = Instant::now();
         change(&mut board.status);
+        drop(board);
+        self.works();
+    }
+
+    /// The run does its work: it committed something, or has nothing left to read.
+    pub(super) fn works(&self) {
+        let Some(mut board) = self.current() else { return };
+        if board.setback.take().is_some() {
+            board.show();
+        }
     }
 
     /// How long ago the last commit was, or the start.
@@ -218,8 +248,19 @@ impl Shared {
     /// Says what keeps records from coming until a person sees to it.
     pub(super) fn trouble(&self, fault: &Fault) {
         let Some(mut board) = self.current() else { return };
-        board.trouble = Some(fault.to_string());
+        let until = fault.help.is_none().then(|| Instant::now() + TROUBLE_LASTS);
+        board.trouble = Some(Trouble { text: fault.to_string(), until });
         board.show();
+    }
+
+    /// Trouble that was not told again for a while is over.
+    pub(super) fn trouble_fades(&self, now: Instant) {
+        let Some(mut board) = self.current() else { return };
+        if board.trouble.as_ref().and_then(|trouble| trouble.until).is_some_and(|until| until < now)
+        {
+            board.trouble = None;
+            board.show();
+        }
     }
 
     /// Records come again.
@@ -245,7 +286,14 @@ mod tests {
         first.fail(Fault::outside("second"));
         assert_eq!((alarms.try_iter().count(), first.failed()), (1, true));
         assert_eq!(first.take_fault().map(|fault| fault.message), Some("first".into()));
+        first.stopped(State::Degraded, "first".into());
         let (second, alarms) = first.again();
+        let shown = (second.status().state, second.status().reason);
+        assert_eq!(
+            shown,
+            (State::Degraded, Some("started again, nothing is committed yet: first".into()))
+        );
+        second.works();
         assert_eq!((second.status().state, second.status().reason), (State::Running, None));
         assert_eq!(second.status().files, 3);
         // What is left of the first run does no harm.
@@ -263,7 +311,14 @@ mod tests {
         shared.halt(&Lane::new("t", 0), &Fault::outside("gone"));
         let reason = shared.status().reason.unwrap();
         assert_eq!(reason, "not allowed; t/0: gone");
+        shared.trouble_fades(Instant::now() + 2 * TROUBLE_LASTS);
+        assert_eq!(shared.status().reason.unwrap(), reason, "a person has to see to it");
         shared.trouble_is_over();
+        assert_eq!(shared.status().reason.unwrap(), "t/0: gone");
+        shared.trouble(&Fault::outside("no broker"));
+        shared.trouble_fades(Instant::now());
+        assert_eq!(shared.status().reason.unwrap(), "no broker; t/0: gone");
+        shared.trouble_fades(Instant::now() + 2 * TROUBLE_LASTS);
         assert_eq!(shared.status().reason.unwrap(), "t/0: gone");
         assert_eq!(shared.status().state, State::Degraded);
     }

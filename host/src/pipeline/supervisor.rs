@@ -168,9 +168,8 @@ impl Supervisor {
         }
         let wait = wait(self.attempts, rand::random_range(0.5..1.0));
         self.attempts += 1;
-        let text = format!("{fault}; it starts again within {}", humantime::format_duration(wait));
         tracing::warn!(pipeline = self.pipeline.name, ?wait, "the pipeline starts again");
-        self.shared.stopped(State::Degraded, text);
+        self.shared.stopped(State::Degraded, fault.to_string());
         Some(wait)
     }
 
