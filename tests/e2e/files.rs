@@ -152,14 +152,27 @@ fn produce_verify_and_explain_tell_the_truth() {
         "{text}"
     );
 
-    std::fs::remove_file(site.store.join(&key)).expect("the file is there");
-    let verified = site.tidemill(&["verify", "--config", "tidemill.toml"]);
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&verified.stdout),
-        String::from_utf8_lossy(&verified.stderr)
-    );
-    assert!(!verified.status.success() && text.contains(&key), "{text}");
+    let verify = |more: &[&str], code: i32, says: &str| {
+        let arguments = [&["verify", "--config", "tidemill.toml"], more].concat();
+        let verified = site.tidemill(&arguments);
+        let text = [verified.stdout, verified.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert!(verified.status.code() == Some(code) && text.contains(says), "{more:?}: {text}");
+    };
+    let path = site.store.join(&key);
+    let whole = std::fs::read(&path).expect("the file is there");
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 3;
+    damaged[middle] ^= 1;
+    std::fs::write(&path, damaged).expect("the file can be written");
+    // As long, and with the same footer: only who reads all of it can know.
+    verify(&[], 0, "no gap");
+    verify(&["--deep"], 3, &key);
+    std::fs::write(&path, whole).expect("the file can be written");
+    verify(&["--deep"], 0, "no gap");
+    verify(&["--store", "elsewhere"], 2, "has no log");
+    std::fs::remove_file(&path).expect("the file is there");
+    verify(&[], 3, &key);
     // What a user deletes after it was claimed is not missed at the next start.
     site.run().ready().drain();
 }

@@ -7,7 +7,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{log::Log, manifest::Manifest, names};
+use super::{
+    log::{Checkpoint, Log},
+    manifest::{File, Kind, Manifest, Stage},
+    names,
+};
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,10 +26,40 @@ pub struct Report {
     pub rows: u64,
     /// Records that were read.
     pub records: u64,
+    /// Offsets that no record was read of: of compaction and of transactions.
+    pub empty_offsets: u64,
+    /// Files of manifests that nobody claims as published, not visible yet: a running host, or the next start, publishes them.
+    pub pending: u64,
     /// Where each lane stands: topic, partition, next offset.
     pub positions: Vec<(String, i32, i64)>,
-    /// What is wrong: gaps and overlaps of offsets, forks, missing and unexpected files.
+    /// What is wrong: gaps and overlaps of offsets, forks, wrong checkpoints, missing, damaged and unexpected files.
     pub problems: Vec<String>,
+}
+
+/// What a pipeline has in its store.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// All manifests of its log, key and bytes, from the first on.
+    pub manifests: Vec<(String, Vec<u8>)>,
+    /// All checkpoints of its log, key and bytes.
+    pub checkpoints: Vec<(String, Vec<u8>)>,
+    /// All objects below its data folder.
+    pub files: Vec<Found>,
+    /// The staged files of a local store; `None` where stages can't be listed.
+    pub stages: Option<BTreeSet<String>>,
+}
+
+/// An object below a pipeline's data folder.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The rows that its footer states, or why it has no footer.
+    pub rows: Result<u64, String>,
+    /// Its digest, if it was read whole.
+    pub sha256: Option<String>,
 }
 
 impl Report {
@@ -37,11 +71,22 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pipeline, manifests, files, rows, records, positions, problems } = self;
+        let Self { pipeline, manifests, files, rows, records, positions, problems, .. } = self;
         writeln!(
             f,
             "{pipeline}: {manifests} manifests, {files} files, {rows} rows of {records} records"
         )?;
+        if self.empty_offsets > 0 {
+            let empty = self.empty_offsets;
+            writeln!(f, "  {empty} offsets without a record: compaction, transactions")?;
+        }
+        if self.pending > 0 {
+            let pending = self.pending;
+            writeln!(
+                f,
+                "  {pending} files not published yet: a running host, or the next start, does"
+            )?;
+        }
         for (topic, partition, position) in positions {
             writeln!(f, "  {topic}/{partition} next offset {position}")?;
         }
@@ -55,15 +100,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// Checks a pipeline. `manifests` are all objects of its log (key and bytes) from the first on, `files` all objects below
-/// its data folder (key and size).
-///
-/// A file of a manifest that nobody claims as published may be missing while a host runs: it is reported all the same.
-pub fn verify(pipeline: &str, manifests: &[(String, Vec<u8>)], files: &[(String, u64)]) -> Report {
+/// Checks a pipeline.
+pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
     let mut report = Report { pipeline: pipeline.to_owned(), ..Report::default() };
     let mut log = Log::default();
-    let mut named: BTreeMap<String, u64> = BTreeMap::new();
-    for (key, bytes) in sorted(manifests) {
+    let mut named: BTreeMap<String, (u64, File)> = BTreeMap::new();
+    let mut checkpoints = Checkpoints::new(&evidence.checkpoints, &mut report.problems);
+    for (key, bytes) in sorted(&evidence.manifests) {
         let manifest = match Manifest::decode(key, bytes) {
             Ok(manifest) => manifest,
             Err(fault) => {
@@ -77,6 +120,7 @@ pub fn verify(pipeline: &str, manifests: &[(String, Vec<u8>)], files: &[(String,
                 manifest.seq, manifest.pipeline
             ));
         }
+        checkpoints.compare(&log, &mut report.problems);
         if let Err(fault) = log.fold(&manifest) {
             report.problems.push(format!("{key}: {fault}"));
             break;
@@ -86,29 +130,101 @@ pub fn verify(pipeline: &str, manifests: &[(String, Vec<u8>)], files: &[(String,
         for file in manifest.files {
             report.files += 1;
             report.rows += file.rows;
-            if named.insert(file.key.clone(), file.bytes).is_some() {
-                report.problems.push(format!("{} is named by two manifests", file.key));
+            if let Some((_, twice)) = named.insert(file.key.clone(), (manifest.seq, file)) {
+                report.problems.push(format!("{} is named by two manifests", twice.key));
             }
         }
     }
-    let there: BTreeMap<&str, u64> =
-        files.iter().map(|(key, bytes)| (key.as_str(), *bytes)).collect();
-    for (key, bytes) in &named {
-        match there.get(key.as_str()) {
-            None => report.problems.push(format!("{key} is missing")),
-            Some(found) if found != bytes => {
-                report.problems.push(format!("{key} has {found} bytes, its manifest says {bytes}"))
-            }
-            Some(_) => {}
-        }
-    }
-    let unexpected = there.keys().filter(|key| !named.contains_key(**key));
-    report.problems.extend(unexpected.map(|key| format!("{key} is in no manifest")));
+    checkpoints.compare(&log, &mut report.problems);
+    checkpoints.left(&mut report.problems);
+    compare_files(&named, evidence, &log, &mut report);
     let positions = log.positions().iter();
     report.positions = positions
         .map(|(lane, position)| (lane.topic.to_string(), lane.partition, *position))
         .collect();
     report
+}
+
+/// Holds the files that manifests name against those that are there.
+fn compare_files(
+    named: &BTreeMap<String, (u64, File)>,
+    evidence: &Evidence,
+    log: &Log,
+    report: &mut Report,
+) {
+    let there: BTreeMap<&str, &Found> =
+        evidence.files.iter().map(|found| (found.key.as_str(), found)).collect();
+    for (key, (seq, file)) in named {
+        match there.get(key.as_str()) {
+            Some(found) => report.problems.extend(damage(file, found)),
+            None if log.unpublished().contains_key(seq) && may_come(file, evidence) => {
+                report.pending += 1;
+            }
+            None => report.problems.push(format!("{key} is missing")),
+        }
+    }
+    let unexpected = there.keys().filter(|key| !named.contains_key(**key));
+    report.problems.extend(unexpected.map(|key| format!("{key} is in no manifest")));
+}
+
+/// Whether a file that is not there may still be published.
+fn may_come(file: &File, evidence: &Evidence) -> bool {
+    match (&file.stage, &evidence.stages) {
+        (Stage::Rename { id }, Some(stages)) => stages.contains(id),
+        _ => true,
+    }
+}
+
+/// What is wrong with a file that is there.
+fn damage(file: &File, found: &Found) -> Option<String> {
+    let key = &file.key;
+    if found.bytes != file.bytes {
+        return Some(format!("{key} has {} bytes, its manifest says {}", found.bytes, file.bytes));
+    }
+    match &found.rows {
+        Err(why) => return Some(format!("{key}: {why}")),
+        Ok(rows) if *rows != file.rows => {
+            return Some(format!("{key} has {rows} rows, its manifest says {}", file.rows));
+        }
+        Ok(_) => {}
+    }
+    let sha256 = found.sha256.as_ref().filter(|sha256| **sha256 != file.sha256)?;
+    Some(format!("{key} has the digest {sha256}, its manifest says {}", file.sha256))
+}
+
+/// Checkpoints that were not compared yet, by what they say they reach.
+struct Checkpoints(BTreeMap<u64, (String, Checkpoint)>);
+
+impl Checkpoints {
+    fn new(objects: &[(String, Vec<u8>)], problems: &mut Vec<String>) -> Self {
+        let mut checkpoints = BTreeMap::new();
+        for (key, bytes) in objects {
+            match serde_json::from_slice::<Checkpoint>(bytes) {
+                Ok(checkpoint) if names::seq_of(key) == Some(checkpoint.seq) => {
+                    checkpoints.insert(checkpoint.seq, (key.clone(), checkpoint));
+                }
+                Ok(checkpoint) => {
+                    problems.push(format!("{key} says that it reaches {}", checkpoint.seq));
+                }
+                Err(error) => problems.push(format!("{key} is no checkpoint: {error}")),
+            }
+        }
+        Self(checkpoints)
+    }
+
+    /// Compares the one that reaches as far as the log was folded. A start trusts it.
+    fn compare(&mut self, log: &Log, problems: &mut Vec<String>) {
+        let Some((key, checkpoint)) = self.0.remove(&log.next()) else { return };
+        let positions: BTreeMap<_, _> = checkpoint.positions.into_iter().collect();
+        if checkpoint.prev != log.prev() || positions != *log.positions() {
+            problems.push(format!("{key} is not what the manifests below it say"));
+        }
+    }
+
+    fn left(self, problems: &mut Vec<String>) {
+        let keys = self.0.into_values().map(|(key, _)| key);
+        problems.extend(keys.map(|key| format!("{key} reaches past the end of the log")));
+    }
 }
 
 fn sorted(manifests: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
@@ -121,10 +237,15 @@ fn sorted(manifests: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
 /// The counts of a manifest must add up: no more records than offsets, each record one thing, as many rows as the files have.
 fn audit(key: &str, manifest: &Manifest, report: &mut Report) {
     let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+    if manifest.kind == Kind::Data && manifest.inputs.len() != manifest.counts.len() {
+        let (inputs, counts) = (manifest.inputs.len(), manifest.counts.len());
+        report.problems.push(format!("{key} has {inputs} inputs and counts for {counts}"));
+    }
     for (input, counts) in manifest.inputs.iter().zip(&manifest.counts) {
         report.records += counts.records;
         let sum = counts.emitted + counts.dropped + counts.rejected + counts.broken;
         let offsets = u64::try_from(input.end - input.start).unwrap_or_default();
+        report.empty_offsets += offsets.saturating_sub(counts.records);
         if counts.records > offsets || sum != counts.records {
             report.problems.push(format!(
                 "{key}: {} has {} records of {offsets} offsets, {sum} are accounted for",
@@ -154,98 +275,4 @@ fn audit(key: &str, manifest: &Manifest, report: &mut Report) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        commit::manifest::{Counts, File, InputRange, Kind, Published, Stage},
-        record::Lane,
-    };
-
-    type Manifests = Vec<(String, Vec<u8>)>;
-    type Files = Vec<(String, u64)>;
-
-    fn log() -> (Manifests, Files) {
-        let mut log = Log::default();
-        let (mut manifests, mut files) = (Vec::new(), Vec::new());
-        for (kind, start, end) in [(Kind::Start, 0, 0), (Kind::Data, 0, 3), (Kind::Data, 3, 5)] {
-            let records = u64::try_from(end - start).unwrap();
-            let data = kind == Kind::Data;
-            let file = File {
-                output: "clean".into(),
-                key: format!("data/p/clean/{end}.parquet"),
-                rows: records,
-                bytes: 10,
-                sha256: String::new(),
-                stage: Stage::Rename { id: "s".into() },
-            };
-            let counts = Counts {
-                records,
-                emitted: records,
-                rows: [("clean".to_owned(), records)].into(),
-                ..Counts::default()
-            };
-            let manifest = Manifest {
-                v: 1,
-                pipeline: "p".into(),
-                epoch: 1,
-                seq: log.next(),
-                nonce: format!("{end}"),
-                prev: log.prev().to_owned(),
-                kind,
-                inputs: vec![InputRange { lane: Lane::new("t", 0), start, end }],
-                transforms: vec![],
-                files: if data { vec![file.clone()] } else { vec![] },
-                counts: if data { vec![counts] } else { vec![] },
-                published: Published::default(),
-                writer: String::new(),
-                ts: String::new(),
-            };
-            log.fold(&manifest).unwrap();
-            manifests.push((names::manifest_key("p", 1, manifest.seq), manifest.encode()));
-            if data {
-                files.push((file.key, 10));
-            }
-        }
-        (manifests, files)
-    }
-
-    fn problems(manifests: &[(String, Vec<u8>)], files: &[(String, u64)]) -> String {
-        verify("p", manifests, files).problems.join("\n")
-    }
-
-    #[test]
-    fn a_kept_promise_is_clean() {
-        let (manifests, files) = log();
-        let report = verify("p", &manifests, &files);
-        assert_eq!(
-            (report.problems.clone(), report.manifests, report.files, report.rows, report.records),
-            (vec![], 3, 2, 5, 5)
-        );
-        assert_eq!(report.positions, [("t".to_owned(), 0, 5)]);
-    }
-
-    #[test]
-    fn every_breach_is_found() {
-        let (manifests, files) = log();
-        assert!(problems(&manifests, &files[1..]).contains("data/p/clean/3.parquet is missing"));
-        let more = [&files[..], &[("data/p/clean/x.parquet".to_owned(), 1)]].concat();
-        assert!(problems(&manifests, &more).contains("x.parquet is in no manifest"));
-        let mut other = files.clone();
-        other[0].1 = 11;
-        assert!(problems(&manifests, &other).contains("has 11 bytes"));
-        let gap = [manifests[0].clone(), manifests[2].clone()];
-        assert!(problems(&gap, &files).contains("LOG_FORK"));
-        let mut edited = manifests.clone();
-        edited[1].1 = String::from_utf8(edited[1].1.clone())
-            .unwrap()
-            .replace("\"end\":3", "\"end\":4")
-            .into_bytes();
-        assert!(
-            problems(&edited, &files).contains("4 offsets")
-                || problems(&edited, &files).contains("LOG_FORK")
-        );
-        let mut cut = manifests;
-        cut[1].1.truncate(20);
-        assert!(problems(&cut, &files).contains("is no manifest"));
-    }
-}
+mod tests;
