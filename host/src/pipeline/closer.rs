@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,8 +14,7 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, Sender};
-use futures::{StreamExt, stream};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{
     committer::{Committer, Flush, Outcome},
@@ -34,7 +34,7 @@ use crate::{
 pub(super) const QUEUE: usize = 1;
 /// A flush that is older is thrown away and read again: its staged files may have been taken for forgotten ones.
 pub(super) const STAGE_MAX_AGE: Duration = Duration::from_secs(12 * 3600);
-/// How many files of a flush are staged at the same time.
+/// How many files of a flush the store takes at the same time.
 const FILES_AT_ONCE: usize = 8;
 
 /// What a worker hands over.
@@ -191,21 +191,37 @@ impl Closer {
     }
 
     /// Ends files and waits until all their bytes are staged: of all files, or of none.
+    ///
+    /// Files are encoded one after the other on this thread, since each thread that encodes keeps memory for the next
+    /// time; what the store still takes is waited for elsewhere.
     fn stage(&self, files: Vec<SealedFile>) -> Result<Vec<manifest::File>, Fault> {
-        let tasks = files.into_iter().map(|file| self.runtime.spawn_blocking(move || file.stage()));
-        let staged = stream::iter(tasks).buffered(FILES_AT_ONCE).map(|joined| match joined {
-            Ok(file) => file,
-            Err(panic) => Err(Fault::bug("the thread that ends a file panicked").caused_by(panic)),
-        });
-        let ended: Vec<Result<_, Fault>> = self.runtime.block_on(staged.collect());
-        let (mut staged, mut first) = (Vec::with_capacity(ended.len()), None);
-        for ended in ended {
-            match ended {
-                Ok(file) => staged.push(file),
-                Err(fault) => first = first.or(Some(fault)),
+        let (mut staged, mut first) = (Vec::with_capacity(files.len()), None);
+        let mut waiting = VecDeque::new();
+        let mut settle = |staging: JoinHandle<_>| match self.runtime.block_on(staging) {
+            Ok(Ok(file)) => staged.push(file),
+            Ok(Err(fault)) => first = first.take().or(Some(fault)),
+            Err(panic) => {
+                let fault = Fault::bug("the thread that stages a file panicked").caused_by(panic);
+                first = first.take().or(Some(fault));
+            }
+        };
+        let mut broken = None;
+        for file in files {
+            match file.end() {
+                Ok(ended) => {
+                    waiting.push_back(self.runtime.spawn_blocking(move || ended.stage()));
+                }
+                Err(fault) => {
+                    broken = Some(fault);
+                    break;
+                }
+            }
+            if waiting.len() == FILES_AT_ONCE {
+                waiting.pop_front().map(&mut settle);
             }
         }
-        match first {
+        waiting.into_iter().for_each(settle);
+        match broken.or(first) {
             None => Ok(staged),
             Some(fault) => {
                 self.runtime.block_on(self.committer.discard(&staged));
@@ -238,13 +254,27 @@ impl Closer {
 }
 
 impl SealedFile {
-    fn stage(self) -> Result<manifest::File, Fault> {
+    /// Writes the last pages and the footer.
+    fn end(self) -> Result<EndedFile, Fault> {
         let rows = self.file.rows();
-        let staged = self.file.close(self.footer)?.finish()?;
+        Ok(EndedFile { output: self.output, rows, writer: self.file.close(self.footer)? })
+    }
+}
+
+/// A file whose bytes are all on their way.
+struct EndedFile {
+    output: String,
+    rows: u64,
+    writer: StageWriter,
+}
+
+impl EndedFile {
+    fn stage(self) -> Result<manifest::File, Fault> {
+        let staged = self.writer.finish()?;
         Ok(manifest::File {
             output: self.output,
             key: staged.key,
-            rows,
+            rows: self.rows,
             bytes: staged.bytes,
             sha256: staged.sha256,
             stage: staged.stage,
