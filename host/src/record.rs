@@ -1,6 +1,6 @@
 //! Records, batches, and the words for where they come from.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -152,16 +152,16 @@ impl Batch {
         self.offsets.is_empty()
     }
 
-    /// The records from `first` on, in a batch of their own.
+    /// A range of the records, in a batch of their own.
     ///
     /// # Panics
-    /// When `first` is above `len`.
+    /// When the range ends above `len`.
     #[must_use]
-    pub fn from_record(&self, first: usize) -> Self {
+    pub fn slice(&self, range: Range<usize>) -> Self {
         let mut rest = Self::new(self.lane.clone(), self.assignment);
-        rest.offsets.extend_from_slice(&self.offsets[first..]);
-        rest.timestamps.extend_from_slice(&self.timestamps[first..]);
-        for index in first..self.len() {
+        rest.offsets.extend_from_slice(&self.offsets[range.clone()]);
+        rest.timestamps.extend_from_slice(&self.timestamps[range.clone()]);
+        for index in range {
             rest.keys.push(self.keys.get(index));
             rest.values.push(self.values.get(index));
             if self.headers.ends.is_empty() {
@@ -189,7 +189,7 @@ mod tests {
     use super::{Batch, Lane, PackedBytes};
 
     #[test]
-    fn the_rest_of_a_batch_keeps_its_headers() {
+    fn a_part_of_a_batch_keeps_its_headers() {
         let mut batch = Batch::new(Lane::new("t", 0), 1);
         for (offset, headers) in [(5, 2), (6, 0), (9, 1)] {
             batch.offsets.push(offset);
@@ -202,7 +202,8 @@ mod tests {
             }
             batch.headers.ends.push(u32::try_from(batch.headers.names.len()).unwrap());
         }
-        let rest = batch.from_record(1);
+        assert_eq!(batch.slice(1..2).offsets, [6]);
+        let rest = batch.slice(1..3);
         assert_eq!(
             (rest.offsets.as_slice(), rest.timestamps.as_slice()),
             (&[6, 9][..], &[60, 90][..])

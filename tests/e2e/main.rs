@@ -7,6 +7,7 @@ mod kills;
 mod log;
 mod members;
 mod outages;
+mod poison;
 mod refusals;
 mod sources;
 mod tls;

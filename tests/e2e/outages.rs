@@ -78,7 +78,7 @@ fn a_pipeline_that_failed_leaves_its_group_and_its_neighbours_alone() {
     kafka::create_topic(&topic, 1, &[]);
     let pipeline = format!(
         "name: bad\nsource:\n  kafka: {{ topics: [{topic}], group_id: {topic}, format: json }}\n\
-         transforms: [{{ component: misbehaves }}]\noutputs: {{ done: {{ parquet: {{}} }} }}\n"
+         transforms: [{{ component: misbehaves, on_error: fail }}]\noutputs: {{ done: {{ parquet: {{}} }} }}\n"
     );
     site.write("pipelines/bad.yaml", pipeline);
     let host = site.run().ready();

@@ -7,14 +7,14 @@ use arrow_select::filter::filter_record_batch;
 
 use super::{
     dead_letters::{self, DeadLetter, Stage},
+    guest::{Guest, Transformed},
     kafka_columns,
     meters::Meters,
 };
 use crate::{
     commit::manifest::Counts,
     config::OnError,
-    decode::Decoder,
-    engine::{self, Instance, Payload, Processed},
+    engine,
     fault::Fault,
     parquet::{Files, OutputSpec, Place, Sorted},
     record::{Batch, Lineage},
@@ -24,16 +24,12 @@ use crate::{
 /// What turns records into rows, on one worker.
 #[derive(Debug)]
 pub(super) struct Rows {
-    /// `None` where the transform reads the bytes.
-    pub decoder: Option<Decoder>,
-    pub instance: Instance,
+    pub guest: Guest,
     /// For each output of the transform, its place in `outputs`.
     pub places: Vec<usize>,
     /// The outputs of the pipeline; the last one is the dead letters'.
     pub outputs: Arc<[OutputSpec]>,
     pub on_error: OnError,
-    pub component: String,
-    pub digest: String,
     pub meters: Meters,
 }
 
@@ -48,14 +44,21 @@ impl Rows {
         files: &mut Files<StageWriter>,
         open: &mut Open<'_>,
     ) -> Result<Counts, Fault> {
-        let mut letters = Vec::new();
-        let processed = self.transform(batch, &mut letters)?;
+        let Transformed { processed, broken, poison } = self.guest.transform(batch)?;
         let encode = Instant::now();
+        let mut letters = broken;
         let broken = letters.len();
         let mut rejected: BTreeSet<u32> = BTreeSet::new();
+        for letter in poison {
+            rejected.insert(letter.index);
+            letters.push(self.rejected(batch, letter)?);
+        }
         for rejection in processed.rejections {
             rejected.insert(rejection.index);
-            letters.push(self.rejected(batch, rejection.index, rejection.reason)?);
+            let (index, error) = (rejection.index, rejection.reason);
+            let (stage, class) = (Stage::Transform, "REJECTED");
+            let letter = DeadLetter { index, stage, class, field: None, error };
+            letters.push(self.rejected(batch, letter)?);
         }
         let mut counts =
             Counts { records: batch.len() as u64, broken: broken as u64, ..Counts::default() };
@@ -126,50 +129,17 @@ impl Rows {
         sorted
     }
 
-    fn transform(
-        &mut self,
-        batch: &Batch,
-        letters: &mut Vec<DeadLetter>,
-    ) -> Result<Processed, Fault> {
-        let decode = Instant::now();
-        let Some(decoder) = &mut self.decoder else {
-            let processed = self.instance.process(batch, Payload::Raw);
-            let processed = processed.inspect_err(|fault| self.meters.failed(fault))?;
-            self.meters.stage("transform", decode.elapsed());
-            return Ok(processed);
-        };
-        let decoded = decoder.decode(batch);
-        letters.extend(decoded.broken.into_iter().map(|broken| DeadLetter {
-            index: broken.index,
-            stage: Stage::Decode,
-            class: broken.class,
-            field: broken.field,
-            error: broken.text,
-        }));
-        self.meters.stage("decode", decode.elapsed());
-        if decoded.rows.is_empty() {
-            return Ok(Processed::default());
-        }
-        let transform = Instant::now();
-        let payload = Payload::Rows { columns: &decoded.columns, rows: &decoded.rows };
-        let processed = self.instance.process(batch, payload);
-        let processed = processed.inspect_err(|fault| self.meters.failed(fault))?;
-        self.meters.stage("transform", transform.elapsed());
-        Ok(processed)
-    }
-
-    fn rejected(&self, batch: &Batch, index: u32, error: String) -> Result<DeadLetter, Fault> {
+    /// The dead letter of a record that the transform rejected or failed for, if the pipeline is to go on.
+    fn rejected(&self, batch: &Batch, letter: DeadLetter) -> Result<DeadLetter, Fault> {
         if self.on_error == OnError::Fail {
-            let (lane, offset) = (&batch.lane, batch.offsets[index as usize]);
-            let fault = Fault::transform(format!(
-                "{} rejected {lane} offset {offset}: {error}",
-                self.component
-            ));
+            let (lane, offset) = (&batch.lane, batch.offsets[letter.index as usize]);
+            let (name, error) = (self.guest.name(), &letter.error);
+            let fault = Fault::transform(format!("{name} refused {lane} offset {offset}: {error}"));
             return Err(fault.help(
                 "the transform has `on_error: fail`; with `dead_letter` the pipeline goes on",
             ));
         }
-        Ok(DeadLetter { index, stage: Stage::Transform, class: "REJECTED", field: None, error })
+        Ok(letter)
     }
 
     /// Writes dead letters, all of them: one whose own hive value can't be a folder has none.
@@ -185,7 +155,8 @@ impl Rows {
             return Ok(());
         }
         letters.sort_by_key(|letter| letter.index);
-        let rows: RecordBatch = dead_letters::rows(batch, letters, &self.component, &self.digest);
+        let (name, digest) = (self.guest.name(), self.guest.digest());
+        let rows: RecordBatch = dead_letters::rows(batch, letters, name, digest);
         let place = self.outputs.len() - 1;
         files.write_all(place, &rows, open)?;
         *counts.rows.entry(dead_letters::OUTPUT.to_owned()).or_default() += rows.num_rows() as u64;
@@ -194,6 +165,6 @@ impl Rows {
 
     /// Linear memory of the instance.
     pub(super) fn guest_bytes(&self) -> u64 {
-        self.instance.memory_bytes()
+        self.guest.memory_bytes()
     }
 }

@@ -18,6 +18,7 @@ use super::{
     closer::{self, Closer},
     committer::Committer,
     control::{self, Control},
+    guest::Guest,
     lanes::Lanes,
     meters::Meters,
     prepare::Prepared,
@@ -30,7 +31,6 @@ use crate::{
     budget::Budget,
     config::{self, Format},
     decode::Decoder,
-    engine::{GuestContext, GuestMetrics},
     fault::Fault,
     kafka::Source,
     schema::Input,
@@ -104,22 +104,13 @@ impl Running {
         // Instances are made before the group is joined: what they refuse costs no rebalance.
         let mut rows = Vec::with_capacity(host.workers);
         for _ in 0..host.workers {
-            let context = GuestContext { pipeline: name.clone() };
-            let metrics: Arc<dyn GuestMetrics> = Arc::new(meters.clone());
-            let instance = prepared.component.instantiate(
-                context,
-                &transform.config,
-                &transform.limits,
-                metrics,
-            )?;
+            let decoder = decoder(pipeline, &prepared.descriptor.input)?;
+            let guest = Guest::new(&prepared.component, name, transform, &meters, decoder)?;
             rows.push(Rows {
-                decoder: decoder(pipeline, &prepared.descriptor.input)?,
-                instance,
+                guest,
                 places: prepared.places.clone(),
                 outputs: Arc::clone(&prepared.outputs),
                 on_error: transform.on_error,
-                component: transform.component.clone(),
-                digest: prepared.component.digest().to_owned(),
                 meters: meters.clone(),
             });
         }

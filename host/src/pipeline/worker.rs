@@ -214,7 +214,7 @@ impl Worker {
         let (batch, hole) = match self.ledger.fit(&batch.lane, batch.assignment, &batch.offsets) {
             Fit::Stale | Fit::Old => return Ok(()),
             Fit::New { first: 0, hole } => (batch, hole),
-            Fit::New { first, hole } => (batch.from_record(first), hole),
+            Fit::New { first, hole } => (batch.slice(first..batch.len()), hole),
         };
         if hole && !self.hole_is_harmless(&batch.lane)? {
             return Ok(());
