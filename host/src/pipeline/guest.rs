@@ -17,8 +17,9 @@ use crate::{
 /// Faults of a call that a single record may cause.
 const OF_RECORDS: [&str; 6] =
     ["BATCH_FAILED", "TRAP", "DEADLINE", "OUT_OF_MEMORY", "OUTPUT_LIMIT", "BAD_OUTPUT"];
-/// Calls for one batch that may pass their deadline: with the default of 3 s, a worker stands still for a minute.
-const MAX_DEADLINES: u32 = 20;
+/// Calls for one batch that may pass their deadline, twelve a record: with the default of 3 s, a worker stands still for
+/// three minutes.
+const MAX_DEADLINES: u32 = 64;
 /// A batch of fewer records says nothing of the transform as a whole.
 const FEW_RECORDS: usize = 16;
 
