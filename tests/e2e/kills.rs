@@ -25,8 +25,14 @@ enum Step {
     OffsetsNotCommitted,
 }
 
-/// Where the commit of the newest manifest with files stands.
-fn stands_in(step: Step, site: &Site, kind: StoreKind, identity: &Identity) -> bool {
+/// Where the commit of the newest manifest with files stands. `settled` is the last one that is known to be through.
+fn stands_in(
+    step: Step,
+    site: &Site,
+    kind: StoreKind,
+    identity: &Identity,
+    settled: &mut Option<u64>,
+) -> bool {
     let manifests = log::manifests(&site.store, "copy");
     let newest = manifests.iter().rev().find(|manifest| log::files(manifest).len() > 1);
     let (visible, all) = newest.map_or((0, 0), |manifest| {
@@ -41,17 +47,21 @@ fn stands_in(step: Step, site: &Site, kind: StoreKind, identity: &Identity) -> b
             let inputs = newest
                 .and_then(|manifest| manifest["inputs"].as_array().cloned())
                 .unwrap_or_default();
-            if inputs.is_empty() || visible < all {
+            let seq = newest.and_then(|manifest| manifest["seq"].as_u64());
+            if inputs.is_empty() || visible < all || seq == *settled {
                 return false;
             }
             let committed = kafka::committed(&identity.topic, &identity.topic, identity.partitions);
-            inputs.iter().any(|input| {
+            let behind = inputs.iter().any(|input| {
                 let partition = input["partition"]
                     .as_u64()
                     .and_then(|partition| usize::try_from(partition).ok());
                 let committed = committed[partition.expect("a partition is a small number")];
                 input["end"].as_i64().expect("an end") > committed
-            })
+            });
+            // The broker is slow to ask: not twice for the same one.
+            *settled = seq.filter(|_| !behind);
+            behind
         }
     }
 }
@@ -77,6 +87,7 @@ fn kill_at(step: Step, kind: StoreKind) {
     identity.produce(500);
     let host = site.run().ready();
     let deadline = Instant::now() + Duration::from_secs(40);
+    let mut settled = None;
     loop {
         assert!(Instant::now() < deadline, "the host was never found at {step:?}: {}", host.log());
         // Enough for another flush, which is another chance.
@@ -85,10 +96,10 @@ fn kill_at(step: Step, kind: StoreKind) {
         let mut hit = false;
         while !hit && Instant::now() < chance {
             host.signal(Signal::STOP);
-            hit = stands_in(step, &site, kind, &identity);
+            hit = stands_in(step, &site, kind, &identity, &mut settled);
             if !hit {
                 host.signal(Signal::CONT);
-                std::thread::park_timeout(Duration::from_micros(500));
+                std::thread::park_timeout(Duration::from_micros(100));
             }
         }
         if hit {

@@ -289,7 +289,13 @@ fn a_topic_that_is_missing_and_a_broker_that_is_down_are_told_apart() {
     let (reader, _queues) = desk.join_idle(&kafka, &missing);
     let fault = partitions(&kafka, &missing).unwrap_err();
     assert_eq!((fault.blame, fault.retry), (Blame::Outside, true));
-    desk.update(|state| assert!(state.failed.is_empty(), "{:?}", state.failed));
+    desk.wait("the word that no broker answers", |state| !state.failed.is_empty());
+    desk.update(|state| {
+        for (lane, fault) in &state.failed {
+            assert_eq!((lane, fault.blame, fault.retry), (&None, Blame::Outside, true));
+            assert!(fault.message.contains("brokers are down"), "{fault}");
+        }
+    });
     let leaving = Instant::now();
     reader.stop();
     assert!(leaving.elapsed() < Duration::from_secs(8));

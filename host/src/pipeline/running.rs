@@ -216,6 +216,9 @@ impl Running {
     }
 }
 
+/// A run that lasts so long works, even if it has no lanes.
+const LASTS: Duration = Duration::from_secs(60);
+
 /// What is looked at every second, for as long as there is a source.
 struct Watched {
     source: Weak<Source>,
@@ -228,13 +231,14 @@ impl Watched {
     /// Keeps the gauges of the lag up to date, and learns of a halt of the log also while nothing is committed.
     async fn watch(self) {
         let mut ticks = interval(Duration::from_secs(1));
-        let mut told = BTreeSet::new();
+        let (mut told, started) = (BTreeSet::new(), Instant::now());
         loop {
             ticks.tick().await;
             let Some(lags) = self.source.upgrade().map(|source| source.lags()) else { return };
             self.meters.behind(&lags, &mut told, self.shared.last_commit());
             self.shared.trouble_fades(Instant::now());
-            if lags.iter().all(|lag| lag.offsets() == Some(0)) {
+            let all_read = !lags.is_empty() && lags.iter().all(|lag| lag.offsets() == Some(0));
+            if all_read || started.elapsed() > LASTS {
                 self.shared.works();
             }
             let health = self.committer.upgrade().map_or(Ok(()), |committer| committer.health());

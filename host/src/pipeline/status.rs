@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn trouble_passes_and_halted_lanes_stay() {
         let (shared, _) = Shared::new("p");
-        shared.trouble(&Fault::config("not allowed"));
+        shared.trouble(&Fault::config("not allowed").help("allow it"));
         shared.halt(&Lane::new("t", 0), &Fault::outside("gone"));
         let reason = shared.status().reason.unwrap();
         assert_eq!(reason, "not allowed; t/0: gone");

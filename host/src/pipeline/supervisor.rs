@@ -50,6 +50,8 @@ struct Supervisor {
     started: Instant,
     /// Starts one after the other that committed nothing.
     attempts: u32,
+    /// Why it does not run.
+    failure: Option<Fault>,
 }
 
 impl Supervised {
@@ -76,6 +78,7 @@ impl Supervised {
             running: Some(running),
             started: Instant::now(),
             attempts: 0,
+            failure: None,
         };
         thread::Builder::new()
             .name("supervisor".to_owned())
@@ -140,11 +143,10 @@ impl Supervisor {
     fn drain(&mut self, timeout: Duration) -> Result<(), Fault> {
         match self.running.take() {
             Some(running) => running.drain(timeout),
-            None => {
-                let PipelineStatus { name, reason, .. } = self.shared.status();
-                let reason = reason.unwrap_or_default();
-                Err(Fault::outside(format!("pipeline {name} was not running: {reason}")))
-            }
+            None => Err(self
+                .failure
+                .take()
+                .unwrap_or_else(|| Fault::bug("a pipeline does not run for no reason"))),
         }
     }
 
@@ -157,19 +159,21 @@ impl Supervisor {
             self.attempts = 0;
         }
         let fault = self.shared.take_fault()?;
-        self.after(&fault)
+        self.after(fault)
     }
 
     /// Shows why nothing flows; how long to wait before the next start, if another can help.
-    fn after(&mut self, fault: &Fault) -> Option<Duration> {
-        if !fault.retry {
-            self.shared.stopped(State::Failed, fault.to_string());
+    fn after(&mut self, fault: Fault) -> Option<Duration> {
+        let (retry, text) = (fault.retry, fault.to_string());
+        self.failure = Some(fault);
+        if !retry {
+            self.shared.stopped(State::Failed, text);
             return None;
         }
         let wait = wait(self.attempts, rand::random_range(0.5..1.0));
         self.attempts += 1;
         tracing::warn!(pipeline = self.pipeline.name, ?wait, "the pipeline starts again");
-        self.shared.stopped(State::Degraded, fault.to_string());
+        self.shared.stopped(State::Degraded, text);
         Some(wait)
     }
 
@@ -187,7 +191,7 @@ impl Supervisor {
             }
             Err(fault) => {
                 tracing::error!(pipeline = self.pipeline.name, "cannot start again: {fault}");
-                self.after(&fault)
+                self.after(fault)
             }
         }
     }
