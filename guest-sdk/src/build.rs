@@ -135,8 +135,12 @@ impl Strings {
         self.append_null();
     }
 
-    pub(crate) fn append_all(&mut self, bytes: impl Iterator<Item = u8>) {
-        self.data.extend(bytes);
+    /// Appends text in lower case; without an allocation for it where it is ASCII.
+    pub(crate) fn append_lower(&mut self, text: &str) {
+        if !text.is_ascii() {
+            return self.append(text.to_lowercase().as_bytes());
+        }
+        self.data.extend(text.bytes().map(|byte| byte.to_ascii_lowercase()));
         self.append_null();
     }
 }

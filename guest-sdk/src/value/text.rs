@@ -13,8 +13,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Json<T = String>(pub T);
 
-/// Text that is written with its ASCII letters in lower case, as domain names and many codes want it, without an allocation for it.
-/// It is read as it is.
+/// Text that is written in lower case, as domain names and many codes want it, without an allocation where it is ASCII. It is
+/// read as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lower<'a>(pub &'a str);
 
@@ -97,7 +97,7 @@ strings! {
     ['a] &'a str, PackedText, Utf8, |value| append(value.as_bytes()), std::convert::identity;
     [] String, PackedText, Utf8, |value| append(value.as_bytes()), str::to_owned;
     ['a] Cow<'a, str>, PackedText, Utf8, |value| append(value.as_bytes()), Cow::Borrowed;
-    ['a] Lower<'a>, PackedText, Utf8, |value| append_all(value.0.bytes().map(|byte| byte.to_ascii_lowercase())), Lower;
+    ['a] Lower<'a>, PackedText, Utf8, |value| append_lower(value.0), Lower;
     ['a] &'a [u8], PackedBytes, Binary, |value| append(value), std::convert::identity;
     [] Vec<u8>, PackedBytes, Binary, |value| append(value), <[u8]>::to_vec;
     ['a] Json<&'a str>, PackedText, Json, |value| append(value.0.as_bytes()), Json;
