@@ -24,7 +24,7 @@ pub use self::{
     host::{DEFAULTS, File, host},
     options::REFUSED_OPTIONS,
     pipeline::{PipelineFile, pipelines},
-    problem::{Problem, Problems},
+    problem::{Problem, Problems, Written},
     schema::{host_schema, pipeline_schema},
     settings::{Given, SETTINGS, Setting},
 };
@@ -36,8 +36,10 @@ pub struct Host {
     pub transforms: PathBuf,
     /// The folder of pipeline files.
     pub pipelines: PathBuf,
-    /// Worker threads a pipeline.
+    /// Worker threads a pipeline, at most.
     pub workers: usize,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
     /// Where the HTTP server listens.
     pub listen: SocketAddr,
     /// The default store of pipelines.
@@ -104,6 +106,8 @@ pub struct Pipeline {
     pub kafka: Kafka,
     /// The store.
     pub store: Store,
+    /// Where all of this is written.
+    pub written: Written,
 }
 
 /// Where records come from.

@@ -1,7 +1,6 @@
 //! Components: compiled apart, linked to what the host offers, called batch by batch under limits.
 
 mod answer;
-mod bindings;
 mod cache;
 mod carry;
 mod compile;
@@ -16,6 +15,7 @@ mod metrics;
 mod refuse;
 #[cfg(test)]
 mod tests;
+mod v0_1;
 mod wait;
 
 use std::{
@@ -62,7 +62,7 @@ pub struct Component {
     engine: Arc<Engine>,
     name: String,
     digest: String,
-    linked: bindings::TransformerPre<Guest>,
+    linked: v0_1::TransformerPre<Guest>,
     compiled_in: Option<Duration>,
     /// Of all its instances.
     series: Arc<Series>,
@@ -140,9 +140,7 @@ impl Engine {
         let link = wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
             .and_then(|()| wait::link(&mut linker))
             .and_then(|()| {
-                bindings::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| {
-                    guest
-                })
+                v0_1::Transformer::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)
             });
         link.map_err(|error| Fault::bug("link the host's functions").caused_by(error))?;
         let ticker = tick(engine.clone())?;
@@ -170,7 +168,7 @@ impl Engine {
         let linked = self
             .linker
             .instantiate_pre(&compiled)
-            .and_then(bindings::TransformerPre::new)
+            .and_then(v0_1::TransformerPre::new)
             .map_err(|error| refuse::unlinkable(name, error))?;
         Ok(Arc::new(Component {
             engine: Arc::clone(self),
@@ -199,23 +197,23 @@ impl Component {
         &self.digest
     }
 
-    /// Asks a throw-away instance what the transform takes and gives under a configuration, and whether it takes it.
+    /// Tries the component in a throw-away instance, with a configuration and a batch without records.
     ///
     /// # Errors
-    /// When it refuses the configuration, traps, passes a limit, or describes what can't be.
-    pub fn describe(
+    /// When it refuses the configuration, fails the batch, traps, passes a limit, or describes what can't be.
+    pub fn probe(
         self: &Arc<Self>,
+        context: &GuestContext,
         config: &serde_json::Value,
         limits: &Limits,
     ) -> Result<Descriptor, Fault> {
-        let context = GuestContext { pipeline: String::new() };
-        Running::new(Arc::clone(self), &context, limits, None)?.describe(&config.to_string())
+        Running::new(Arc::clone(self), context, limits, None)?.init(&config.to_string())?.probed()
     }
 
     /// An instance that is ready for batches.
     ///
     /// # Errors
-    /// As `describe`, and when it can't be initialised.
+    /// When it refuses the configuration, traps, passes a limit, or describes what can't be.
     pub fn instantiate(
         self: &Arc<Self>,
         context: GuestContext,

@@ -22,13 +22,18 @@ mod status;
 mod supervisor;
 mod worker;
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 pub use self::status::{PipelineStatus, State};
-use self::{prepare::prepare, running::Surroundings, supervisor::Supervised};
+use self::{
+    committer::Committer,
+    prepare::{Prepared, prepare},
+    running::{EPOCH, Surroundings},
+    supervisor::Supervised,
+};
 use crate::{
     budget::Budget,
     config,
@@ -61,9 +66,7 @@ impl Runtime {
                 Surroundings { budget, queue_bytes, runtime: handle, writer: writer(), host };
             let prepared: Vec<_> = pipelines
                 .iter()
-                .map(|pipeline| {
-                    prepare(&engine, &around.host.transforms, pipeline, &around.runtime)
-                })
+                .map(|pipeline| prepare(&engine, &around.host, pipeline, &around.runtime))
                 .collect::<Result<_, _>>()?;
             let start =
                 |(pipeline, prepared)| Supervised::start(around.clone(), pipeline, prepared);
@@ -86,19 +89,9 @@ impl Runtime {
         blocking(move || {
             let engine = engine(&host)?;
             let validate = |pipeline: &config::Pipeline| {
-                let prepared = prepare(&engine, &host.transforms, pipeline, &handle)?;
-                let mut line =
-                    format!("{}: {} -> ", pipeline.name, pipeline.source.topics.join(", "));
-                for transform in prepared.transforms.iter() {
-                    let digest = &transform.sha256[..12];
-                    write!(line, "{} {} ({digest}) -> ", transform.name, transform.version)
-                        .expect("a string grows");
-                }
-                let outputs: Vec<_> =
-                    prepared.outputs.iter().map(|output| output.name.as_str()).collect();
-                write!(line, "{} at {}", outputs.join(", "), prepared.store.url())
-                    .expect("a string grows");
-                Ok(line)
+                let prepared = prepare(&engine, &host, pipeline, &handle)?;
+                let log = Committer::inspect(&prepared.store, &pipeline.name, EPOCH);
+                Ok(finding(pipeline, &prepared, handle.block_on(log)?))
             };
             pipelines.iter().map(validate).collect()
         })
@@ -124,6 +117,23 @@ async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     spawn_blocking(run).await.map_err(|panic| Fault::bug("a pipeline panicked").caused_by(panic))?
+}
+
+/// What is to be run, in a line.
+fn finding(pipeline: &config::Pipeline, prepared: &Prepared, next: u64) -> String {
+    let topics = pipeline.source.topics.join(", ");
+    let transforms: String = prepared
+        .transforms
+        .iter()
+        .map(|t| format!("{} {} ({}) -> ", t.name, t.version, &t.sha256[..12]))
+        .collect();
+    let outputs: Vec<_> = prepared.outputs.iter().map(|output| output.name.as_str()).collect();
+    let log = match next.checked_sub(1) {
+        None => "begins a new log".to_owned(),
+        Some(newest) => format!("goes on after manifest {newest}"),
+    };
+    let (name, outputs, url) = (&pipeline.name, outputs.join(", "), prepared.store.url());
+    format!("{name}: {topics} -> {transforms}{outputs} at {url}; {log}")
 }
 
 fn engine(host: &config::Host) -> Result<Arc<Engine>, Fault> {

@@ -12,7 +12,7 @@ use super::{
     Transform,
     check::Check,
     de, expression, later,
-    problem::{Problem, Problems},
+    problem::{Problem, Problems, Written},
     raw,
     tree::{Node, Source},
 };
@@ -121,6 +121,7 @@ fn pipeline(root: &Node, host: &Host) -> Result<Pipeline, Problems> {
         kafka: raw.kafka.as_ref().map_or_else(|| host.kafka.clone(), |raw| check.kafka(raw)),
         store: raw.store.as_ref().map_or_else(|| host.store.clone(), |raw| check.store(raw)),
         name: raw.name,
+        written: Written::new(root.clone()),
     };
     if check.problems.is_empty() { Ok(pipeline) } else { Err(Problems(check.problems)) }
 }
@@ -295,7 +296,7 @@ fn parquet(check: &mut Check<'_>, path: &[&str], raw: &raw::Parquet) -> Parquet 
         ),
         max_partitions: usize::from(check.range(
             &[path, &["max_partitions"]].concat(),
-            raw.max_partitions.unwrap_or(1024),
+            raw.max_partitions.unwrap_or(256),
             1..=u16::MAX,
             |count| count.to_string(),
         )),

@@ -1,8 +1,8 @@
 //! What is wrong with a configuration, shown with its place.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::tree::Mark;
+use super::tree::{Mark, Node};
 use crate::fault::Fault;
 
 /// One mistake in a configuration: where it stands, what it is, and what to write instead.
@@ -75,6 +75,32 @@ impl fmt::Display for Problem {
             write!(f, "\n  help: {help}")?;
         }
         Ok(())
+    }
+}
+
+/// The file that a pipeline was read from: what turns out to be wrong with it later is shown with its place too.
+///
+/// Where a pipeline is written makes no difference to what it is: all are equal.
+#[derive(Clone, Debug)]
+pub struct Written(Arc<Node>);
+
+impl Written {
+    pub(super) fn new(root: Node) -> Self {
+        Self(Arc::new(root))
+    }
+
+    /// The same fault, as one of the value at a path: with the file, the line and the full key.
+    pub fn blame(&self, path: &[&str], fault: Fault) -> Fault {
+        let Fault { blame, retry, code, help, .. } = fault;
+        let text = Fault { help: None, code: None, ..fault }.to_string();
+        let problem = Problem { help, ..Problem::new(self.0.locate(path), path.join("."), text) };
+        Fault { blame, retry, code, message: problem.to_string(), help: None, source: None }
+    }
+}
+
+impl PartialEq for Written {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 

@@ -27,10 +27,9 @@ pub(super) struct Cache {
 impl Cache {
     pub(super) fn new(folder: PathBuf, engine: &wasmtime::Engine) -> Result<Self, Fault> {
         fs::create_dir_all(&folder).map_err(|error| {
-            Fault::outside(format!("make {}", folder.display()))
-                .permanent()
-                .caused_by(error)
-                .help("the scratch folder must be writable: name another one with `memory.scratch`")
+            Fault::outside(format!("make {}", folder.display())).permanent().caused_by(error).help(
+                "the scratch folder must be writable: name another one with `scratch` (--scratch)",
+            )
         })?;
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);

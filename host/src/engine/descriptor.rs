@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::bindings::exports::tidemill::transform::transform::Descriptor as Described;
-use super::bindings::tidemill::transform::types::{self as wit, Usage as WitUsage};
+use super::v0_1::exports::tidemill::transform::transform::Descriptor as Described;
+use super::v0_1::tidemill::transform::types::{self as wit, Usage as WitUsage};
 use crate::schema::{DataType, Descriptor, Field, Input, Origin, Output, Usage};
 
 /// A descriptor from what the guest says; the text of an error follows "describes".

@@ -6,13 +6,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
-    bindings::tidemill::transform::{
-        host::{self, Level},
-        types,
-    },
     limits::{Limiter, MAX_RESOURCES},
     lines::Lines,
     metrics::{GuestMetrics, Kind, Meter},
+    v0_1::tidemill::transform::{
+        host::{self, Level},
+        types,
+    },
     wait::Waits,
 };
 

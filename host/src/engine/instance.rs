@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, new_empty_array};
 use arrow_schema::SchemaRef;
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::I32Exit;
@@ -10,13 +10,6 @@ use wasmtime_wasi::I32Exit;
 use super::{
     Component, GuestContext, GuestMetrics, Payload, Processed,
     answer::{self, Refused},
-    bindings::{
-        Transformer,
-        tidemill::transform::types::{
-            Batch as BatchParam, Headers as HeadersParam, Payload as PayloadParam, Raw as RawParam,
-            Rows as RowsParam,
-        },
-    },
     descriptor,
     guest::Guest,
     lift,
@@ -24,11 +17,18 @@ use super::{
     lines::Lines,
     lower,
     metrics::Meter,
+    v0_1::{
+        Transformer,
+        tidemill::transform::types::{
+            Batch as BatchParam, Headers as HeadersParam, Payload as PayloadParam, Raw as RawParam,
+            Rows as RowsParam,
+        },
+    },
 };
 use crate::{
     config::Limits,
     fault::Fault,
-    record::{Batch, PackedBytes},
+    record::{Batch, Lane, PackedBytes},
     schema::{Descriptor, Input, Output, Usage},
 };
 
@@ -78,6 +78,24 @@ impl Instance {
         self.poisoned
     }
 
+    /// What the transform takes and gives, once it took a batch without records.
+    pub(super) fn probed(mut self) -> Result<Descriptor, Fault> {
+        let batch = Batch::new(Lane::new("probe", 0), 0);
+        let columns: Vec<ArrayRef> = match &self.descriptor.input {
+            Input::Raw => vec![],
+            Input::Rows(fields) => fields
+                .iter()
+                .map(|(field, _)| new_empty_array(field.to_arrow().data_type()))
+                .collect(),
+        };
+        let payload = match &self.descriptor.input {
+            Input::Raw => Payload::Raw,
+            Input::Rows(_) => Payload::Rows { columns: &columns, rows: &[] },
+        };
+        self.process(&batch, payload)?;
+        Ok(self.descriptor)
+    }
+
     /// Transforms a batch.
     ///
     /// # Errors
@@ -87,7 +105,11 @@ impl Instance {
     pub fn process(&mut self, batch: &Batch, payload: Payload<'_>) -> Result<Processed, Fault> {
         let first = batch.offsets.first().copied().unwrap_or_default();
         let end = batch.offsets.last().map_or(first, |last| last + 1);
-        let task = format!("process {} offsets {first} to {end}", batch.lane);
+        let task = if batch.is_empty() {
+            "process a batch without records".to_owned()
+        } else {
+            format!("process {} offsets {first} to {end}", batch.lane)
+        };
         if self.poisoned {
             return Err(Fault::bug(format!(
                 "{} was asked to {task} after a call that poisoned it",

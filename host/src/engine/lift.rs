@@ -10,8 +10,8 @@ use arrow_array::{
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema as arrow;
 
-use super::bindings::exports::tidemill::transform::transform as export;
-use super::bindings::tidemill::transform::types as wit;
+use super::v0_1::exports::tidemill::transform::transform as export;
+use super::v0_1::tidemill::transform::types as wit;
 use crate::schema::{DataType, Field};
 
 pub(super) type Column = wit::ColumnResult;

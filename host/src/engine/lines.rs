@@ -15,7 +15,7 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use super::bindings::tidemill::transform::host::Level;
+use super::v0_1::tidemill::transform::host::Level;
 
 /// Lines that an error quotes at most.
 const QUOTED: usize = 5;

@@ -12,7 +12,7 @@ use arrow_array::{
 };
 use arrow_buffer::BooleanBuffer;
 
-use super::bindings::tidemill::transform::types::{BytesParam, ColumnParam, ValuesParam};
+use super::v0_1::tidemill::transform::types::{BytesParam, ColumnParam, ValuesParam};
 use crate::{
     record::PackedBytes,
     schema::{DataType, Field},

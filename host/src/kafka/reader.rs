@@ -142,7 +142,8 @@ fn append_headers(headers: &mut Headers, index: usize, message: &Message<'_>) ->
         if headers.ends.is_empty() {
             headers.ends.resize(index, 0);
         }
-        headers.names.push(Some(name));
+        // Transforms are promised text; Kafka promises it too, and checks nothing.
+        headers.names.push(Some(String::from_utf8_lossy(name).as_bytes()));
         headers.values.push(value);
         bytes += name.len() + value.map_or(0, <[u8]>::len);
     });

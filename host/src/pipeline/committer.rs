@@ -114,6 +114,14 @@ impl Committer {
         Self::paced(store, pipeline, epoch, &name, PACE).await
     }
 
+    /// The number of a log's next manifest. Reads all of the log and writes nothing.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the log can't be continued (`LOG_FORK`).
+    pub async fn inspect(store: &Store, pipeline: &str, epoch: u16) -> Result<u64, Fault> {
+        driver::read_through(store, pipeline, epoch).await.map(|log| log.next())
+    }
+
     async fn paced(
         store: Store,
         pipeline: &str,

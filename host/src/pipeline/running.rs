@@ -21,7 +21,7 @@ use super::{
     guest::Guest,
     lanes::Lanes,
     meters::Meters,
-    prepare::Prepared,
+    prepare::{Prepared, decoder},
     rows::Rows,
     status::Shared,
     supervisor,
@@ -30,14 +30,12 @@ use super::{
 use crate::{
     budget::Budget,
     config::{self, Format},
-    decode::Decoder,
     fault::Fault,
     kafka::Source,
-    schema::Input,
 };
 
 /// The epoch of every log: later ones come with `repair`.
-const EPOCH: u16 = 1;
+pub(super) const EPOCH: u16 = 1;
 
 /// A pipeline that runs.
 #[derive(Debug)]
@@ -73,7 +71,21 @@ impl Running {
     ) -> Result<Self, Fault> {
         let Surroundings { host, budget, queue_bytes, runtime, writer } = around;
         let transform = &pipeline.transforms[0];
-        let name = &pipeline.name;
+        let (name, workers) = (&pipeline.name, prepared.workers);
+        let meters = Meters::new(name, prepared.component.name(), prepared.component.digest());
+        // Instances are made before anything is written or the group is joined: what they refuse costs nothing.
+        let mut rows = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let decoder = decoder(pipeline, &prepared.descriptor.input)?;
+            let guest = Guest::new(&prepared.component, name, transform, &meters, decoder)?;
+            rows.push(Rows {
+                guest,
+                places: prepared.places.clone(),
+                outputs: Arc::clone(&prepared.outputs),
+                on_error: transform.on_error,
+                meters: meters.clone(),
+            });
+        }
         let committer = runtime.block_on(Committer::open(
             prepared.store.clone(),
             name,
@@ -90,9 +102,8 @@ impl Running {
                 tracing::warn!(pipeline = name, "staged files of dead processes stay: {fault}")
             }
         }
-        let meters = Meters::new(name, prepared.component.name(), prepared.component.digest());
         let (senders, receivers): (Vec<_>, Vec<_>) =
-            (0..host.workers).map(|_| bounded(control::QUEUE)).unzip();
+            (0..workers).map(|_| bounded(control::QUEUE)).unzip();
         let lanes = Arc::new(Lanes::new(
             name,
             pipeline.source.start.clone(),
@@ -101,25 +112,12 @@ impl Running {
             Arc::clone(&shared),
             runtime.clone(),
         ));
-        // Instances are made before the group is joined: what they refuse costs no rebalance.
-        let mut rows = Vec::with_capacity(host.workers);
-        for _ in 0..host.workers {
-            let decoder = decoder(pipeline, &prepared.descriptor.input)?;
-            let guest = Guest::new(&prepared.component, name, transform, &meters, decoder)?;
-            rows.push(Rows {
-                guest,
-                places: prepared.places.clone(),
-                outputs: Arc::clone(&prepared.outputs),
-                on_error: transform.on_error,
-                meters: meters.clone(),
-            });
-        }
         let with_headers = pipeline.source.format == Format::Raw;
         let assignments = Arc::clone(&lanes);
         let (source, queues) = Source::start(
             &pipeline.kafka,
             &pipeline.source,
-            host.workers,
+            workers,
             with_headers,
             assignments,
             *queue_bytes,
@@ -140,7 +138,7 @@ impl Running {
             transforms: Arc::clone(&prepared.transforms),
             runtime: runtime.clone(),
         };
-        let mut threads = Vec::with_capacity(2 * host.workers);
+        let mut threads = Vec::with_capacity(2 * workers);
         for (number, ((queue, rows), controls)) in
             queues.into_iter().zip(rows).zip(receivers).enumerate()
         {
@@ -274,15 +272,5 @@ impl Drop for PanicGuard {
         if thread::panicking() {
             self.0.fail(Fault::bug("a thread of the pipeline panicked: the log has the place"));
         }
-    }
-}
-
-fn decoder(pipeline: &config::Pipeline, input: &Input) -> Result<Option<Decoder>, Fault> {
-    match (pipeline.source.format, input) {
-        (Format::Json, Input::Rows(fields)) => {
-            let fields: Vec<_> = fields.iter().map(|(field, _)| field.clone()).collect();
-            Decoder::json(&fields).map(Some)
-        }
-        _ => Ok(None),
     }
 }

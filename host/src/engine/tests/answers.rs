@@ -8,13 +8,13 @@ use super::{
     super::{
         Payload, Processed, Rejection,
         answer::{self, Refused},
-        bindings::tidemill::transform::types::ValuesResult,
         lift,
+        v0_1::tidemill::transform::types::ValuesResult,
     },
     columns::column,
 };
 use crate::{
-    engine::bindings::{
+    engine::v0_1::{
         exports::tidemill::transform::transform as export,
         tidemill::transform::types::{Output as WitOutput, Rejection as WitRejection},
     },

@@ -4,10 +4,10 @@ use arrow_array::{Array, ArrayRef, cast::AsArray};
 use proptest::{collection::vec, prelude::*};
 
 use super::super::{
-    bindings::tidemill::transform::types::{
+    lift, lower,
+    v0_1::tidemill::transform::types::{
         BytesResult, ColumnParam, ColumnResult, ValuesParam, ValuesResult,
     },
-    lift, lower,
 };
 use crate::schema::{DataType, Field};
 

@@ -1,11 +1,11 @@
 //! Descriptors: what a guest says that it is.
 
 use super::super::{
-    bindings::{
+    descriptor::check,
+    v0_1::{
         exports::tidemill::transform::transform::Descriptor as Described,
         tidemill::transform::types::{self as wit, Origin as WitOrigin, Usage as WitUsage},
     },
-    descriptor::check,
 };
 use crate::schema::{DataType, Field, Input, Origin, Usage};
 

@@ -294,9 +294,7 @@ impl Driver {
             let ended = Ended { reach, ..Event::Read(seq, Some(manifest)).into() };
             return self.running.push(Box::pin(async { Ok(ended) }));
         }
-        let keys = (seq..seq + self.reach)
-            .map(|seq| names::manifest_key(&self.pipeline, self.epoch, seq))
-            .collect();
+        let keys = manifest_keys(&self.pipeline, self.epoch, seq, self.reach);
         self.running.push(Box::pin(read(self.store.clone(), seq, keys)));
     }
 
@@ -351,6 +349,10 @@ async fn create(
         }
     }
     Ok(Event::Created(matches!(created, Created::Ok)).into())
+}
+
+fn manifest_keys(pipeline: &str, epoch: u16, seq: u64, count: u64) -> Vec<String> {
+    (seq..seq + count).map(|seq| names::manifest_key(pipeline, epoch, seq)).collect()
 }
 
 /// Reads manifest `seq`, of the first key, and those that follow it without a hole, for as long as the store fails.
@@ -441,4 +443,19 @@ pub(super) async fn newest_checkpoint(
         }
     }
     Ok(Log::default())
+}
+
+/// The log up to its end, only read.
+pub(super) async fn read_through(store: &Store, pipeline: &str, epoch: u16) -> Result<Log, Fault> {
+    let mut log = newest_checkpoint(store, pipeline, epoch).await?;
+    let mut reach = 1;
+    loop {
+        let keys = manifest_keys(pipeline, epoch, log.next(), reach);
+        let found = read(store.clone(), log.next(), keys).await.map_err(|halted| halted.fault())?;
+        let Event::Read(_, Some(first)) = found.event else { return Ok(log) };
+        for manifest in std::iter::once(first).chain(found.ahead) {
+            log.fold(&manifest)?;
+        }
+        reach = found.reach;
+    }
 }
