@@ -87,27 +87,27 @@ macro_rules! metrics {
 }
 
 metrics! {
-    RECORDS_RECEIVED = Counter "tidemill_records_received_total", "Records read, by pipeline";
-    RECORDS_EMITTED = Counter "tidemill_records_emitted_total", "Records that at least one row came out of, by pipeline";
-    RECORDS_DROPPED = Counter "tidemill_records_dropped_total", "Records that the transform dropped, by pipeline";
-    RECORDS_REJECTED = Counter "tidemill_records_rejected_total", "Records that the transform or the sink refused, by pipeline";
-    RECORDS_BROKEN = Counter "tidemill_records_broken_total", "Records that could not be decoded, by pipeline";
+    RECORDS_RECEIVED = Counter "tidemill_records_received_total", "Records read, by pipeline, component and digest";
+    RECORDS_EMITTED = Counter "tidemill_records_emitted_total", "Records that at least one row came out of, by pipeline, component and digest";
+    RECORDS_DROPPED = Counter "tidemill_records_dropped_total", "Records that the transform dropped, by pipeline, component and digest";
+    RECORDS_REJECTED = Counter "tidemill_records_rejected_total", "Records that the transform or the sink refused, by pipeline, component and digest";
+    RECORDS_BROKEN = Counter "tidemill_records_broken_total", "Records that could not be decoded, by pipeline, component and digest";
     ROWS = Counter "tidemill_rows_total", "Rows written, by pipeline and output";
     BYTES_RECEIVED = Counter "tidemill_bytes_received_total", "Bytes of keys and values read, by pipeline";
     BYTES_PUBLISHED = Counter "tidemill_bytes_published_total", "Bytes of files that became visible, by pipeline";
     LAG_RECORDS = Gauge "tidemill_consumer_lag_records", "Records between what was read and the high watermark, by pipeline, topic and partition";
-    LAG_SECONDS = Gauge "tidemill_consumer_lag_seconds", "Age of the newest record that was read, 0 once all were read, by pipeline";
+    LAG_SECONDS = Gauge "tidemill_consumer_lag_seconds", "Age of the newest record that was read, rising while nothing is read, 0 once all were, by pipeline";
     STAGE_SECONDS = Histogram "tidemill_stage_seconds", "Time a batch spends in a stage (fetch, decode, transform, encode, upload, commit), by pipeline and stage";
     TRANSFORM_TRAPS = Counter "tidemill_transform_traps_total", "Calls that ended in a trap, by pipeline, component and digest";
     TRANSFORM_TIMEOUTS = Counter "tidemill_transform_timeouts_total", "Calls that passed their deadline, by pipeline, component and digest";
-    TRANSFORM_MEMORY_BYTES = Gauge "tidemill_transform_memory_bytes", "Memory of the instances, by pipeline and component";
+    TRANSFORM_MEMORY_BYTES = Gauge "tidemill_transform_memory_bytes", "Memory of an instance, by pipeline and worker";
     COMPILE_SECONDS = Histogram "tidemill_compile_seconds", "Time to compile a component, by component";
-    FILES_PUBLISHED = Counter "tidemill_files_published_total", "Files that became visible, by pipeline and output";
+    FILES_PUBLISHED = Counter "tidemill_files_published_total", "Files that became visible, by pipeline";
     CLOSES = Counter "tidemill_closes_total", "Files that were closed, by pipeline and reason (size, memory, flush)";
-    FLUSHES = Counter "tidemill_flushes_total", "Flushes that were committed, by pipeline and reason (age, idle, revoke, drain)";
+    FLUSHES = Counter "tidemill_flushes_total", "Flushes that were committed, by pipeline and reason (age, idle, revoke, drain, halt)";
     LAST_COMMIT_AGE_SECONDS = Gauge "tidemill_last_commit_age_seconds", "Time since the last commit, by pipeline";
-    OPEN_FILES = Gauge "tidemill_open_files", "Files being written, by pipeline";
-    BUFFERED_BYTES = Gauge "tidemill_buffered_bytes", "Bytes of open files and of parts in flight";
+    OPEN_FILES = Gauge "tidemill_open_files", "Files being written, by pipeline and worker";
+    BUFFERED_BYTES = Gauge "tidemill_buffered_bytes", "Bytes of open files and of parts in flight, by pipeline and worker";
     FENCED = Counter "tidemill_fenced_total", "Flushes that another process was ahead of, by pipeline";
 }
 

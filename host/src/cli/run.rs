@@ -25,18 +25,16 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) struct Run {
     #[command(flatten)]
     flags: HostFlags,
-    /// How long a drain may take before the host ends without it
-    #[arg(long, env = "TIDEMILL_DRAIN_TIMEOUT", default_value = "60s", value_parser = humantime::parse_duration, value_name = "DURATION")]
-    drain_timeout: Duration,
 }
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), Fault> {
         let (host, pipelines) = self.flags.load()?;
+        let drain_timeout = host.drain_timeout;
         let running = Running::start(host, pipelines).await?;
         tracing::info!(address = %running.address, "running; SIGTERM or Ctrl-C drains and ends");
         running.until(end_signal()?).await;
-        running.drain(self.drain_timeout).await
+        running.drain(drain_timeout).await
     }
 }
 

@@ -16,8 +16,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub const NULL_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Bytes of a hive folder (`key=value`, encoded) at most: what file systems allow.
 const MAX_SEGMENT: usize = 255;
-/// Bytes of all hive folders of a file together at most: S3 allows 1024 for the whole key.
-const MAX_PATH: usize = 700;
 /// What stands in a hive value as it is.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'_').remove(b'-');
 
@@ -49,21 +47,6 @@ pub fn hive_segment(key: &str, value: Option<&str>) -> Result<String, Refusal> {
         return Err(Refusal(text));
     }
     Ok(segment)
-}
-
-/// The folders of hive partitions, joined.
-///
-/// # Errors
-/// When they are too long together.
-pub fn hive_path(segments: &[String]) -> Result<String, Refusal> {
-    let path = segments.join("/");
-    if path.len() > MAX_PATH {
-        return Err(Refusal(format!(
-            "the hive partitions have {} bytes together, {MAX_PATH} are possible",
-            path.len()
-        )));
-    }
-    Ok(path)
 }
 
 /// 128 random bits as 32 hexadecimal digits: what tells one flush attempt from every other.

@@ -29,7 +29,7 @@
 //! 10. A file whose publishing has an unknown result is published again until the result is known.
 
 mod append;
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(test)]
 pub mod mutant;
 mod publish;
 #[cfg(test)]
@@ -151,7 +151,7 @@ pub struct Writer {
     publishing: BTreeMap<u64, BTreeSet<String>>,
     /// Which of them are appends of this writer: their nonces.
     own: BTreeMap<u64, String>,
-    #[cfg(any(test, feature = "mutants"))]
+    #[cfg(test)]
     mutant: Option<mutant::Mutant>,
 }
 
@@ -184,7 +184,7 @@ impl Writer {
             waiting: VecDeque::new(),
             publishing: BTreeMap::new(),
             own: BTreeMap::new(),
-            #[cfg(any(test, feature = "mutants"))]
+            #[cfg(test)]
             mutant: None,
         }
     }
@@ -196,7 +196,7 @@ impl Writer {
 
     /// Where a process may start next time: rule 4.
     pub fn checkpoint(&self) -> Checkpoint {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         if let Some(checkpoint) = self.mutate_checkpoint() {
             return checkpoint;
         }

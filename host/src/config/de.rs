@@ -129,7 +129,10 @@ impl de::Error for Refusal {
         let help = match (wanted.as_str(), unexpected) {
             ("a string" | "text", _) => help,
             ("a sequence", Unexpected::Str(value)) => Some(format!("write [\"{value}\"]")),
-            _ => None,
+            ("u32" | "u64", Unexpected::Str(value)) if value.parse::<u64>().is_ok() => {
+                Some(format!("write {value}, without quotes"))
+            }
+            (wanted, _) => Some(format!("write {}", plain(wanted))),
         };
         Self::new(format!("expected {}, found {found}", plain(&wanted)), help)
     }
@@ -181,7 +184,10 @@ impl<'de> de::Deserializer<'de> for &'de Node {
             Value::Int(number) => match (u64::try_from(*number), i64::try_from(*number)) {
                 (Ok(number), _) => visitor.visit_u64(number),
                 (_, Ok(number)) => visitor.visit_i64(number),
-                _ => Err(Refusal::new(format!("the number {number} is too large"), None)),
+                _ => Err(refuse(
+                    format_args!("the number {number} is too large"),
+                    "write it in quotes if it is meant as text",
+                )),
             },
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Text(text) => visitor.visit_str(text),

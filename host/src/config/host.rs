@@ -1,6 +1,6 @@
 //! Host settings: defaults, file, variables and flags laid over each other, and checked.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use super::{
     Host,
@@ -81,6 +81,11 @@ pub fn host(
         store: check.store(&raw.store),
         kafka: check.kafka(&raw.kafka),
         memory_budget: check.size(&["memory", "budget"], raw.memory.budget.0, 32 << 20..=1 << 40),
+        drain_timeout: check.duration(
+            &["drain_timeout"],
+            raw.drain_timeout.0,
+            Duration::from_secs(1)..=Duration::from_secs(3600),
+        ),
         scratch: check.path(&["scratch"], &raw.scratch),
     };
     if check.problems.is_empty() { Ok(host) } else { Err(Problems(check.problems)) }

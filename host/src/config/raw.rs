@@ -18,8 +18,10 @@ pub(super) struct Host {
     pub(super) pipelines: String,
     /// The folder for spilled pages and compiled components.
     pub(super) scratch: String,
-    /// Worker threads a pipeline; by default one a core.
+    /// Worker threads a pipeline; by default one a core. A pipeline has no more than its topics have partitions.
     pub(super) workers: Option<u64>,
+    /// How long a drain may take before the host ends without it; what it did not commit is read again.
+    pub(super) drain_timeout: Span,
     pub(super) http: Http,
     pub(super) store: Store,
     pub(super) kafka: Kafka,
@@ -203,7 +205,7 @@ pub(super) struct Parquet {
     pub(super) compression: Option<String>,
     /// A file that has grown to this size is closed; by default 128MiB.
     pub(super) max_file_bytes: Option<Size>,
-    /// Rows of more hive partitions than this at the same time, in one worker, become dead letters; by default 1024.
+    /// Rows of more hive partitions than this at the same time, in one worker, become dead letters; by default 256.
     pub(super) max_partitions: Option<u16>,
     /// Whether rows carry `_kafka_topic`, `_kafka_partition`, `_kafka_offset` and `_kafka_timestamp`.
     #[serde(default)]

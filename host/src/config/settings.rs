@@ -43,6 +43,13 @@ pub const SETTINGS: &[Setting] = &[
         "N",
         "Worker threads a pipeline [default: one a core]",
     ),
+    setting(
+        "drain_timeout",
+        "drain-timeout",
+        "TIDEMILL_DRAIN_TIMEOUT",
+        "DURATION",
+        "How long a drain may take before the host ends without it",
+    ),
     setting("http.listen", "listen", "TIDEMILL_LISTEN", "ADDR", "Address of the HTTP server"),
     setting(
         "store.url",

@@ -95,6 +95,7 @@ impl Node {
             let at =
                 error.span().map_or_else(|| Mark::whole(source), |span| Mark::bytes(source, span));
             Problem::new(at, "", format!("not TOML: {}", error.message().replace('\n', ", ")))
+                .help("write `key = value` a line, each key once, text in quotes: `url = \"s3://bucket\"`")
         })?;
         let at = Mark::whole(source);
         Ok(Self { value: from_table(source, table.into_inner()), at })
@@ -117,6 +118,7 @@ impl Node {
                     .unwrap_or(text.len());
                 let text = text[..cut].replace('\n', ", ");
                 Problem::new(at, "", format!("not YAML: {text}"))
+                    .help("look at the quotes, brackets and indentation of this line and the one before; a key stands once")
             })?;
         let Value::Map(entries) = from_plain(source, value.value) else {
             let text = "a pipeline file must hold keys and values";

@@ -1,6 +1,13 @@
 //! The metrics of a pipeline. Names stand in `telemetry`.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use metrics::{Label, counter, gauge, histogram};
 
@@ -18,6 +25,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Meters {
     labels: Arc<[Label]>,
+    /// The time of the newest record that was read, in milliseconds since 1970; the least number before the first.
+    newest: Arc<AtomicI64>,
 }
 
 impl Meters {
@@ -30,6 +39,7 @@ impl Meters {
                 label("digest", digest),
             ]
             .into(),
+            newest: Arc::new(AtomicI64::new(i64::MIN)),
         }
     }
 
@@ -60,10 +70,9 @@ impl Meters {
         }
     }
 
-    /// The newest record that was read is from this time (milliseconds since 1970).
+    /// A record of this time was read (milliseconds since 1970).
     pub(super) fn read_up_to(&self, timestamp: i64) {
-        let age = chrono::Utc::now().timestamp_millis().saturating_sub(timestamp).max(0);
-        gauge!(names::LAG_SECONDS, self.pipeline()).set(float(age.cast_unsigned()) / 1000.0);
+        self.newest.fetch_max(timestamp, Ordering::Relaxed);
     }
 
     /// How far the lanes are behind, and how long ago the last commit was. `told` has the lanes that were told of before: one
@@ -85,8 +94,12 @@ impl Meters {
             }
         }
         gone.difference(told).for_each(|lane| lag_records(lane, 0));
+        let newest = self.newest.load(Ordering::Relaxed);
         if lags.iter().all(|lag| lag.offsets() == Some(0)) {
             gauge!(names::LAG_SECONDS, self.pipeline()).set(0.0);
+        } else if newest >= 0 {
+            let age = chrono::Utc::now().timestamp_millis().saturating_sub(newest).max(0);
+            gauge!(names::LAG_SECONDS, self.pipeline()).set(float(age.cast_unsigned()) / 1000.0);
         }
         gauge!(names::LAST_COMMIT_AGE_SECONDS, self.pipeline()).set(last_commit.as_secs_f64());
     }

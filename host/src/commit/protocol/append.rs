@@ -1,6 +1,6 @@
 //! The end of the log: whose turn it is, creating, and reading what is there instead.
 
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(test)]
 use super::mutant::Mutant;
 use super::{Append, Command, Done, Halt, Phase, Writer};
 use crate::{
@@ -54,7 +54,7 @@ impl Writer {
             commands.push(Command::Discard(manifest.files));
             return commands.push(Command::Done(manifest.nonce, Done::Refused(why)));
         }
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         self.mutate_attempt(&manifest, commands);
         commands.push(Command::Create(manifest.clone()));
         self.phase = Phase::Creating(manifest, worker);
@@ -71,7 +71,7 @@ impl Writer {
 
     /// Rule 5.
     fn claim(&self) -> Published {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         if let Some(claim) = self.mutate_claim() {
             return claim;
         }
@@ -80,7 +80,7 @@ impl Writer {
 
     /// A manifest that does not continue the log would stop every writer for good.
     fn check(&self, manifest: &Manifest) -> Result<(), String> {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         if self.mutant.is_some() {
             return Ok(());
         }
@@ -89,7 +89,7 @@ impl Writer {
 
     /// Rule 3: a lane whose position is not where the manifest starts.
     fn moved_lane(&self, manifest: &Manifest) -> Option<Lane> {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         if self.is(Mutant::RebaseMovedLanes) {
             return None;
         }
@@ -106,7 +106,7 @@ impl Writer {
         lane: &Lane,
         commands: &mut Vec<Command>,
     ) {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         let worker = self.mutate_fence(worker);
         let waiting = std::mem::take(&mut self.waiting);
         let (later, others): (std::collections::VecDeque<_>, _) = waiting
@@ -123,12 +123,12 @@ impl Writer {
     pub(super) fn created(&mut self, ok: bool, commands: &mut Vec<Command>) -> Result<(), Halt> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Creating(manifest, _) if ok => {
-                #[cfg(any(test, feature = "mutants"))]
+                #[cfg(test)]
                 let manifest = self.mutate_created(manifest);
                 self.committed(&manifest, commands)?;
             }
             Phase::Creating(manifest, worker) => {
-                #[cfg(any(test, feature = "mutants"))]
+                #[cfg(test)]
                 let Some(manifest) = self.mutate_not_created(manifest, worker, commands) else {
                     return Ok(());
                 };
@@ -190,7 +190,7 @@ impl Writer {
     }
 
     fn is_same(&self, found: &Manifest, mine: &Manifest) -> bool {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         if self.is(Mutant::IgnoreTheNonce) {
             return false;
         }

@@ -1,6 +1,6 @@
 //! Making the files of manifests visible: own ones, and those of writers that died before they did.
 
-#[cfg(any(test, feature = "mutants"))]
+#[cfg(test)]
 use super::mutant::Mutant;
 use super::{Command, Done, Halt, Outcome, Phase, Writer};
 
@@ -8,7 +8,7 @@ impl Writer {
     /// Rule 4.
     pub(super) fn publish_unclaimed(&mut self, commands: &mut Vec<Command>) {
         let unclaimed: Vec<u64> = self.log.unpublished().keys().copied().collect();
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         if self.is(Mutant::RecoverWithoutPublishing) {
             return unclaimed.into_iter().for_each(|seq| self.log.mark_published(seq));
         }
@@ -32,7 +32,7 @@ impl Writer {
         outcome: Outcome,
         commands: &mut Vec<Command>,
     ) -> Result<(), Halt> {
-        #[cfg(any(test, feature = "mutants"))]
+        #[cfg(test)]
         let outcome = self.mutate_published(seq, outcome);
         let Some(files) = self.publishing.get_mut(&seq) else { return Ok(()) };
         // A claim that was read since says more than this answer: the file was visible, whatever became of it.
