@@ -12,65 +12,103 @@ use tidemill_tests::{
 
 use crate::log;
 
-const WORKERS: usize = 2;
+const WORKERS: u64 = 2;
 const COUNTRIES: u64 = 20;
-/// What a process holds beyond the memory budget: code, librdkafka's buffers of 64 lanes, the allocator's reserve.
-const BEYOND_BUDGET_MIB: u64 = 400;
-const BUDGET_MIB: u64 = 128;
+const BUDGET_MIB: u64 = 32;
+/// What a host holds beyond the memory budget: code, fetches under way, librdkafka's bookkeeping of 64 lanes, the component's
+/// memory, the allocator's reserve.
+const BEYOND_BUDGET_MIB: u64 = 300;
 
+/// A click whose URL no compression makes small.
 fn click(n: u64) -> Record {
+    let mut state = n;
+    let noise: String = (0..32)
+        .map(|_| {
+            // Weyl's sequence, mixed: https://prng.di.unimi.it/splitmix64.c
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            format!("{mixed:016x}")
+        })
+        .collect();
     let value = json!({
         "ts": format!("2026-11-01T00:{:02}:{:02}Z", n / 60 % 60, n % 60),
         "user": format!("u{n}"), "email": "a@example.com", "country": format!("C{:02}", n % COUNTRIES),
-        "url": format!("https://shop.example/{n}/{}", "x".repeat(usize::try_from(n % 200).expect("small"))),
+        "url": format!("https://shop.example/{n}/{noise}"),
         "amount": 1.5, "items": 1, "ua": "Mozilla/5.0",
     });
     Record::of(i32::try_from(n % 64).expect("64 partitions"), value.to_string())
 }
 
-#[test]
-fn many_partitions_make_few_files_within_the_budget() {
+/// 64 lanes and 20 hive values under load, with far more data a flush than the memory budget: pages spill, files do not end.
+fn many_partitions_make_few_files_within_the_budget(kind: StoreKind) {
     let topic = unique("files");
     kafka::create_topic(&topic, 64, &[]);
-    let site = Site::new(StoreKind::Folder);
+    let site = Site::new(kind);
     site.write(
         "pipelines/clicks.yaml",
         format!(
             "name: clicks\nsource:\n  kafka: {{ topics: [{topic}], group_id: {topic}, format: json }}\n\
              transforms: [{{ component: clean-clicks }}]\n\
-             outputs: {{ clean: {{ parquet: {{ partition_by: [country] }} }} }}\nflush: {{ every: 2s, idle: 2s }}\n"
+             outputs: {{ clean: {{ parquet: {{ partition_by: [country] }} }} }}\nflush: {{ every: 25s, idle: 25s }}\n"
         ),
     );
     let budget = format!("{BUDGET_MIB}MiB");
     let host = site.run_with(&["--memory-budget", &budget]).ready();
-    let end = Instant::now() + Duration::from_secs(if full() { 60 } else { 12 });
-    let mut produced = 0;
-    while Instant::now() < end {
-        kafka::produce(&topic, (produced..produced + 20_000).map(click), &[]);
-        produced += 20_000;
+    // A minute in a full run; else as many records as make one flush much larger than the budget.
+    let end = Instant::now() + Duration::from_secs(if full() { 60 } else { 0 });
+    let (mut produced, mut held) = (0, 0.0_f64);
+    while produced < 250_000 || Instant::now() < end {
+        kafka::produce(&topic, (produced..produced + 5_000).map(click), &[]);
+        produced += 5_000;
+        held = held.max(host.metric("tidemill_buffered_bytes"));
     }
-    eventually("all is committed", 40, || {
-        (log::records(&site.store, "clicks") >= produced).then_some(())
+    #[expect(clippy::cast_precision_loss, reason = "a count is far below 2^53")]
+    let all = produced as f64;
+    eventually("all is read", 35, || {
+        held = held.max(host.metric("tidemill_buffered_bytes"));
+        (host.metric("tidemill_records_received_total") >= all).then_some(())
     });
     let peak = host.peak_memory_mib();
     host.drain();
+    assert_eq!(log::records(&site.store, "clicks"), produced);
     site.verify();
 
     let manifests = log::manifests(&site.store, "clicks");
     let data: Vec<_> = manifests.iter().filter(|manifest| manifest["kind"] == "data").collect();
-    let values = usize::try_from(COUNTRIES).expect("small");
     // A manifest is one worker's flush: one output with rows, and its hive values.
-    let most = data.iter().map(|manifest| log::files(manifest).len()).max();
-    assert!(most.is_some_and(|most| most <= values), "{most:?} files in a flush");
-    let flushes = data.len();
+    let most = data.iter().map(|manifest| log::files(manifest).len() as u64).max();
+    assert!(most.is_some_and(|most| most <= COUNTRIES), "{most:?} files in a flush");
     assert!(
-        log::file_count(&site.store, "clicks") <= flushes * values,
-        "{flushes} flushes of {WORKERS} workers"
+        log::file_count(&site.store, "clicks") as u64 <= data.len() as u64 * COUNTRIES,
+        "{} flushes of {WORKERS} workers",
+        data.len()
     );
+    // All of it is true only under pressure: a flush had more than its worker's share of the budget.
+    let bytes = |manifest: &&Value| -> u64 {
+        let files = manifest["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        files.iter().map(|file| file["bytes"].as_u64().expect("a size")).sum()
+    };
+    let largest = data.iter().map(bytes).max().unwrap_or_default();
+    let share = (BUDGET_MIB << 20) / WORKERS;
+    assert!(largest > share, "the largest flush has {largest} bytes, a share is {share}");
+    #[expect(clippy::cast_precision_loss, reason = "a budget is far below 2^53")]
+    let budget = (BUDGET_MIB << 20) as f64;
+    assert!(held > budget / 4.0, "{held} bytes were held at most, of {budget}");
+    assert!(held <= budget, "{held} bytes were held, the budget is {budget}");
     assert!(
         peak <= BUDGET_MIB + BEYOND_BUDGET_MIB,
         "{peak} MiB at the peak, the budget is {BUDGET_MIB} MiB"
     );
+}
+
+#[test]
+fn folder_many_partitions_make_few_files_within_the_budget() {
+    many_partitions_make_few_files_within_the_budget(StoreKind::Folder);
+}
+
+#[test]
+fn s3_many_partitions_make_few_files_within_the_budget() {
+    many_partitions_make_few_files_within_the_budget(StoreKind::S3);
 }
 
 #[test]

@@ -4,14 +4,14 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 use tidemill_tests::{
     eventually, full,
-    host::{Site, StoreKind},
+    host::{Host, Site, StoreKind},
     kafka, reader,
 };
 
@@ -40,7 +40,8 @@ fn stands_in(
         (files.iter().filter(|key| site.store.join(key).exists()).count(), files.len())
     });
     match step {
-        Step::PartsStaged => visible == all && staged(site, kind) > 0,
+        // As many as a flush has files: each of its eight shards is whole, and its manifest is not there.
+        Step::PartsStaged => visible == all && staged(site, kind) >= SHARDS,
         Step::ManifestCreated => all > 1 && visible == 0,
         Step::HalfPublished => visible > 0 && visible < all,
         Step::OffsetsNotCommitted => {
@@ -66,24 +67,30 @@ fn stands_in(
     }
 }
 
-/// Files or uploads that wait for a manifest.
+/// Files that wait for a manifest, or uploads that have a part.
 fn staged(site: &Site, kind: StoreKind) -> usize {
     match kind {
-        StoreKind::Folder => count(&site.store.join("_log/copy/stage")),
+        StoreKind::Folder => entries(&site.store.join("_log/copy/stage")).len(),
         StoreKind::S3 => {
-            count(&site.store.parent().expect("the bucket's folder").join(".sgwtmp/multipart"))
+            let bucket = site.store.parent().expect("the bucket's folder");
+            let uploads = entries(&bucket.join(".sgwtmp/multipart"));
+            let uploads = uploads.iter().flat_map(|object| entries(object));
+            uploads.filter(|upload| !entries(upload).is_empty()).count()
         }
     }
 }
 
-fn count(folder: &Path) -> usize {
-    fs::read_dir(folder).map(Iterator::count).unwrap_or_default()
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
-fn kill_at(step: Step, kind: StoreKind) {
-    let site = Site::new(kind);
-    let mut identity = Identity::new(4);
-    identity.pipeline(&site, "200ms", r#"["shard = bucket(8, _kafka_offset)"]"#);
+/// Files of a flush: its hive partitions.
+const SHARDS: usize = 8;
+
+/// A host that is stopped in a step.
+fn stopped_at(step: Step, kind: StoreKind, site: &Site, identity: &mut Identity) -> Host {
+    identity.pipeline(site, "200ms", &format!(r#"["shard = bucket({SHARDS}, _kafka_offset)"]"#));
     identity.produce(500);
     let host = site.run().ready();
     let deadline = Instant::now() + Duration::from_secs(40);
@@ -93,21 +100,39 @@ fn kill_at(step: Step, kind: StoreKind) {
         // Enough for another flush, which is another chance.
         identity.produce(200);
         let chance = Instant::now() + Duration::from_millis(700);
-        let mut hit = false;
-        while !hit && Instant::now() < chance {
+        while Instant::now() < chance {
             host.signal(Signal::STOP);
-            hit = stands_in(step, &site, kind, &identity, &mut settled);
-            if !hit {
-                host.signal(Signal::CONT);
-                std::thread::park_timeout(Duration::from_micros(100));
+            if stands_in(step, site, kind, identity, &mut settled) {
+                return host;
             }
-        }
-        if hit {
-            break;
+            host.signal(Signal::CONT);
+            std::thread::park_timeout(Duration::from_micros(100));
         }
     }
-    host.kill();
+}
+
+fn kill_at(step: Step, kind: StoreKind) {
+    let site = Site::new(kind);
+    let mut identity = Identity::new(4);
+    stopped_at(step, kind, &site, &mut identity).kill();
     identity.produce(300);
+    let host = site.run().ready();
+    identity.committed(&site, 40);
+    host.drain();
+    identity.judge(&site);
+}
+
+/// SIGTERM while a flush is being committed and the next one is filled.
+fn drain_at(step: Step, kind: StoreKind) {
+    let site = Site::new(kind);
+    let mut identity = Identity::new(4);
+    let mut host = stopped_at(step, kind, &site, &mut identity);
+    identity.produce(300);
+    host.signal(Signal::TERM);
+    host.signal(Signal::CONT);
+    let status = host.ended(30);
+    assert!(status.success(), "{status}: {}", host.log());
+    site.verify();
     let host = site.run().ready();
     identity.committed(&site, 40);
     host.drain();
@@ -201,4 +226,14 @@ fn s3_half_published() {
 #[test]
 fn s3_offsets_not_committed() {
     kill_at(Step::OffsetsNotCommitted, StoreKind::S3);
+}
+
+#[test]
+fn folder_drain_while_parts_are_staged() {
+    drain_at(Step::PartsStaged, StoreKind::Folder);
+}
+
+#[test]
+fn s3_drain_while_the_manifest_is_created() {
+    drain_at(Step::ManifestCreated, StoreKind::S3);
 }

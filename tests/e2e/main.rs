@@ -8,6 +8,8 @@ mod log;
 mod members;
 mod outages;
 mod poison;
+mod readme;
 mod refusals;
 mod sources;
+mod stores;
 mod tls;

@@ -3,14 +3,15 @@
 use rustix::process::Signal;
 use tidemill_tests::{
     eventually,
-    host::{Site, StoreKind},
+    host::{Host, Site, StoreKind},
+    proxy::Proxy,
+    setting,
 };
 
 use crate::{identity::Identity, log};
 
-#[test]
-fn a_second_host_joins_and_leaves() {
-    let site = Site::new(StoreKind::Folder);
+fn a_second_host_joins_and_leaves(kind: StoreKind) {
+    let site = Site::new(kind);
     let mut identity = Identity::new(8);
     identity.pipeline(&site, "300ms", "[]");
     identity.produce(1_000);
@@ -53,22 +54,14 @@ fn a_killed_member_is_replaced() {
     identity.judge(&site);
 }
 
-#[test]
-fn a_drain_commits_what_was_read() {
-    let site = Site::new(StoreKind::Folder);
+fn a_drain_commits_what_was_read(kind: StoreKind) {
+    let site = Site::new(kind);
     let mut identity = Identity::new(4);
     // No flush is due by itself for an hour: only the drain commits.
     identity.pipeline(&site, "1h", r#"["shard = bucket(8, _kafka_offset)"]"#);
     identity.produce(5_000);
     let mut host = site.run().ready();
-    eventually("all records were read", 30, || {
-        let (_, metrics) = host.get("/metrics")?;
-        let received =
-            metrics.lines().filter(|line| line.starts_with("tidemill_records_received_total{"));
-        let received: f64 =
-            received.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
-        (received >= 20_000.0).then_some(())
-    });
+    all_read(&host, 20_000.0);
     assert_eq!(log::records(&site.store, "copy"), 0, "nothing was committed before");
     host.signal(Signal::TERM);
     let status = host.ended(30);
@@ -79,25 +72,53 @@ fn a_drain_commits_what_was_read() {
     assert_eq!(kafka, [5_000; 4], "Kafka's own offsets are a hint for lag tools");
 }
 
+fn all_read(host: &Host, records: f64) {
+    eventually("all records were read", 30, || {
+        (host.metric("tidemill_records_received_total") >= records).then_some(())
+    });
+}
+
+#[test]
+fn folder_a_second_host_joins_and_leaves() {
+    a_second_host_joins_and_leaves(StoreKind::Folder);
+}
+
+#[test]
+fn s3_a_second_host_joins_and_leaves() {
+    a_second_host_joins_and_leaves(StoreKind::S3);
+}
+
+#[test]
+fn folder_a_drain_commits_what_was_read() {
+    a_drain_commits_what_was_read(StoreKind::Folder);
+}
+
+#[test]
+fn s3_a_drain_commits_what_was_read() {
+    a_drain_commits_what_was_read(StoreKind::S3);
+}
+
 #[test]
 fn a_second_signal_ends_at_once_and_loses_nothing() {
-    let site = Site::new(StoreKind::Folder);
+    let mut site = Site::new(StoreKind::S3);
+    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
+    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
     let mut identity = Identity::new(4);
     identity.pipeline(&site, "1h", "[]");
-    identity.produce(20_000);
+    identity.produce(5_000);
     let mut host = site.run().ready();
+    all_read(&host, 20_000.0);
+    // The drain has something to commit and no way to do so, for the whole of its minute.
+    proxy.close();
     host.signal(Signal::TERM);
+    eventually("the drain has begun", 10, || host.log().contains("draining").then_some(()));
     host.signal(Signal::TERM);
-    host.ended(10);
+    let status = host.ended(10);
+    assert_eq!(status.code(), Some(128 + 15), "{}", host.log());
+    assert_eq!(log::records(&site.store, "copy"), 0, "nothing was committed");
+    proxy.open();
     let host = site.run().ready();
-    eventually("all records were read or committed before", 30, || {
-        let (_, metrics) = host.get("/metrics")?;
-        let received =
-            metrics.lines().filter(|line| line.starts_with("tidemill_records_received_total{"));
-        let received: u64 =
-            received.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
-        (received + log::records(&site.store, "copy") >= identity.total()).then_some(())
-    });
+    all_read(&host, 20_000.0);
     host.drain();
     identity.judge(&site);
 }

@@ -27,6 +27,8 @@ pub enum StoreKind {
 #[derive(Debug)]
 pub struct Site {
     folder: TempDir,
+    /// Variables of its commands; `None` takes one away.
+    environment: Vec<(String, Option<String>)>,
     /// Where its pipelines write.
     pub place: Place,
     /// The same as a folder of this machine.
@@ -61,7 +63,7 @@ impl Site {
                 (Place::S3(format!("{bucket}/lake")), store.join("lake"), section)
             }
         };
-        let site = Self { folder, place, store };
+        let site = Self { folder, environment: Vec::new(), place, store };
         let toml = format!(
             "workers = 2\n[store]\n{section}[kafka]\nbrokers = [\"{}\"]\noptions = {{ \"session.timeout.ms\" = \"6000\" }}\n",
             kafka::brokers()
@@ -92,10 +94,21 @@ impl Site {
         fs::write(path, content).expect("a file can be written");
     }
 
-    /// A command of tidemill in its folder, with its configuration in the environment.
+    /// Sets a variable of its commands, or takes it away.
+    pub fn environment(&mut self, name: &str, value: Option<&str>) {
+        self.environment.push((name.to_owned(), value.map(str::to_owned)));
+    }
+
+    /// A command of tidemill in its folder, with its environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(setting("TIDEMILL_TEST_BIN"));
         command.args(arguments).current_dir(self.path()).env("NO_COLOR", "1");
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 
@@ -179,6 +192,15 @@ impl Host {
         Some((status, body.to_owned()))
     }
 
+    /// The sum of a metric over all its labels; 0 while the host does not answer.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").map(|(_, text)| text).unwrap_or_default();
+        let values = text.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
     /// Waits until it says that it is ready.
     ///
     /// # Panics
@@ -200,11 +222,9 @@ impl Host {
     pub fn peak_memory_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .expect("the host is there");
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .expect("Linux tells the peak");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        let found = status.lines().find_map(|found| found.strip_prefix("VmHWM:"));
+        let found = found.expect("Linux tells the peak");
+        let kib: u64 = found.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
         kib / 1024
     }
 

@@ -2,6 +2,7 @@
 
 pub mod host;
 pub mod kafka;
+pub mod proxy;
 pub mod reader;
 
 use std::{

@@ -52,6 +52,14 @@ pub fn query(place: &Place, below: &str, sql: &str) -> Vec<Vec<Value>> {
     rows.iter().map(|row| row.as_array().expect("a row is an array").clone()).collect()
 }
 
+/// How many rows pyarrow finds in the same files.
+///
+/// # Panics
+/// When there is no file, or one can't be read.
+pub fn pyarrow_rows(place: &Place, below: &str) -> u64 {
+    query(place, below, "pyarrow")[0][0].as_u64().expect("a count")
+}
+
 /// The one number that a query gives.
 ///
 /// # Panics

@@ -40,6 +40,7 @@ fn main() -> Result<()> {
         .parent()
         .context("xtask lies in the repository")?;
     shell.change_dir(root);
+    std::env::set_current_dir(root).context("the repository is where it was built")?;
     match Arguments::parse().chore {
         Chore::Demo { arguments } => demo(&shell, &arguments),
         Chore::Test(options) => test::run(&shell, &options),

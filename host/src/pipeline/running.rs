@@ -151,6 +151,7 @@ impl Running {
                 fenced: Arc::clone(&fenced),
                 shared: Arc::clone(&shared),
                 meters: meters.clone(),
+                budget: Arc::clone(budget),
                 runtime: runtime.clone(),
             };
             let worker = Worker::new(number, setting.clone(), queue, controls, jobs, rows, fenced)?;

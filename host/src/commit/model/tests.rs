@@ -1,7 +1,11 @@
 //! The bounds that are exhausted, and the mutants that must be caught within them.
 //!
-//! On one slow core the bounds of a plain run take about a minute and a half together, half a minute the longest. With
-//! `TIDEMILL_TEST_FULL` set they go further, for as long as half an hour.
+//! Always: two writers, two lanes of two records, two files a flush, at most two flushes under way in a writer. Then, in a
+//! plain run, all interleavings of three flushes; of two flushes with a lost or ambiguous request, with a crash at any step, and
+//! (one record a lane) with both or with two such requests; of three flushes with a crash (one record a lane). With
+//! `TIDEMILL_TEST_FULL` set: three records a lane, three flushes with a fault, three flushes with a crash, and two with a crash
+//! and a fault on two records a lane, three of them on one. A plain run takes a minute and a half on one slow core, half a
+//! minute the longest; a full one up to half an hour.
 
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -42,10 +46,21 @@ fn a_crash() {
     exhaust(Bounds { crashes: 1, claims: full(), ..TWO_FLUSHES }, 100_000);
 }
 
+/// A crash while a flush is being committed, the next one is filled, and another writer commits.
+#[test]
+fn a_crash_among_three_flushes() {
+    let records = if full() { 2 } else { 1 };
+    exhaust(Bounds { records, flushes: 3, crashes: 1, ..TWO_FLUSHES }, 140_000);
+}
+
 #[test]
 fn a_crash_and_a_fault() {
-    let records = if full() { 2 } else { 1 };
-    exhaust(Bounds { records, crashes: 1, faults: 1, ..TWO_FLUSHES }, 150_000);
+    let bounds = Bounds { crashes: 1, faults: 1, ..TWO_FLUSHES };
+    exhaust(Bounds { records: 1, ..bounds }, 150_000);
+    if full() {
+        exhaust(bounds, 1_000_000);
+        exhaust(Bounds { records: 1, flushes: 3, ..bounds }, 1_000_000);
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What answers of an S3 server mean: a server that plays a script.
 
-use std::sync::{Mutex, PoisonError};
-
 use object_store::{BackoffConfig, RetryConfig, StaticCredentialProvider, aws::AwsCredential};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
+    sync::watch,
+    time::timeout,
 };
 
 use super::*;
@@ -13,18 +13,19 @@ use crate::store::s3;
 
 /// A status and an S3 error code; an empty code gives no body. After the last, the connection is cut.
 type Script = &'static [(u16, &'static str)];
+/// The first lines of the requests so far.
+type Requests = watch::Receiver<Vec<String>>;
 
 /// A store whose server answers as the script says, one request a connection; and the requests so far ("GET /bucket/key").
-async fn scripted(script: Script) -> (Store, Arc<Mutex<Vec<String>>>) {
+async fn scripted(script: Script) -> (Store, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let requests = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&requests);
+    let (seen, requests) = watch::channel(Vec::new());
     tokio::spawn(async move {
         let mut script = script.iter();
         while let Ok((mut connection, _)) = listener.accept().await {
             let line = read_request(&mut connection).await;
-            seen.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            seen.send_modify(|seen| seen.push(line));
             if let Some((status, code)) = script.next() {
                 connection.write_all(answer(*status, code).as_bytes()).await.unwrap_or_default();
             }
@@ -155,7 +156,7 @@ async fn publish_judges_by_the_key_and_never_by_one_answer() {
         let (store, seen) = scripted(script).await;
         let published = format!("{:?}", store.publish(&file()).await);
         assert!(published.starts_with(expected), "{script:?}: {published}");
-        let seen = seen.lock().unwrap();
+        let seen = seen.borrow();
         assert_eq!(seen.len(), requests, "{script:?}: {seen:?}");
         assert!(
             seen[0].starts_with("POST /bucket/root/data/p/out/f.parquet?uploadId=upload"),
@@ -175,7 +176,7 @@ async fn anything_but_ok_of_a_create_is_other() {
 }
 
 /// Writes two parts and finishes, as a worker does.
-async fn stage_two_parts(script: Script) -> (Result<Staged, Fault>, Arc<Mutex<Vec<String>>>) {
+async fn stage_two_parts(script: Script) -> (Result<Staged, Fault>, Requests) {
     let (store, seen) = scripted(script).await;
     let mut writer = store.stage(
         "data/p/out/f.parquet".into(),
@@ -190,15 +191,10 @@ async fn stage_two_parts(script: Script) -> (Result<Staged, Fault>, Arc<Mutex<Ve
 }
 
 /// Waits for a request to abort the upload.
-async fn aborted(seen: &Mutex<Vec<String>>) -> bool {
+async fn aborted(mut seen: Requests) -> bool {
     const ABORT: &str = "DELETE /bucket/root/data/p/out/f.parquet?uploadId=the-upload ";
-    for _ in 0..500 {
-        if seen.lock().unwrap().iter().any(|request| request.starts_with(ABORT)) {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    false
+    let aborts = |seen: &Vec<String>| seen.iter().any(|request| request.starts_with(ABORT));
+    timeout(Duration::from_secs(5), seen.wait_for(aborts)).await.is_ok_and(|seen| seen.is_ok())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +203,7 @@ async fn a_part_that_fails_is_sent_again() {
     let (staged, seen) = stage_two_parts(script).await;
     let expected = Stage::Multipart { id: "the-upload".into(), parts: vec!["arrived".into(); 2] };
     assert_eq!(staged.unwrap().stage, expected);
-    assert_eq!(seen.lock().unwrap().len(), script.len());
+    assert_eq!(seen.borrow().len(), script.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,7 +212,7 @@ async fn an_upload_that_fails_for_good_is_aborted() {
         stage_two_parts(&[(200, "UploadId"), (403, "AccessDenied"), (403, "AccessDenied")]).await;
     let fault = staged.unwrap_err();
     assert!(!fault.retry && fault.to_string().contains("stage data/p/out/f.parquet"), "{fault}");
-    assert!(aborted(&seen).await, "{seen:?}");
+    assert!(aborted(seen.clone()).await, "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,7 +227,7 @@ async fn an_abandoned_upload_is_aborted() {
         writer.write_all(&vec![1; PART_BYTES + 1]).unwrap();
     });
     written.await.unwrap();
-    assert!(aborted(&seen).await, "{seen:?}");
+    assert!(aborted(seen.clone()).await, "{seen:?}");
 }
 
 #[tokio::test]
