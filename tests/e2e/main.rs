@@ -6,6 +6,7 @@ mod identity;
 mod kills;
 mod log;
 mod members;
+mod metrics;
 mod outages;
 mod poison;
 mod readme;

@@ -58,7 +58,7 @@ fn a_crash_and_a_fault() {
     let bounds = Bounds { crashes: 1, faults: 1, ..TWO_FLUSHES };
     exhaust(Bounds { records: 1, ..bounds }, 150_000);
     if full() {
-        exhaust(bounds, 1_000_000);
+        exhaust(bounds, 500_000);
         exhaust(Bounds { records: 1, flushes: 3, ..bounds }, 1_000_000);
     }
 }
