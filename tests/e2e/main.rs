@@ -11,6 +11,7 @@ mod outages;
 mod poison;
 mod readme;
 mod refusals;
+mod sandbox;
 mod sources;
 mod stores;
 mod tls;

@@ -1,7 +1,7 @@
 //! What a host says of itself in numbers.
 
 use tidemill_tests::{
-    eventually,
+    eventually, guest,
     host::{Host, Site, StoreKind},
     kafka::{self, Record},
     proxy::Proxy,
@@ -48,8 +48,7 @@ fn every_metric_is_there_with_its_labels() {
     let topic = unique("metrics");
     kafka::create_topic(&topic, 1, &[]);
     let site = Site::new(StoreKind::Folder);
-    let guest = std::path::PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join("misbehaves.wasm");
-    site.write("transforms/misbehaves.wasm", std::fs::read(guest).expect("the guests are built"));
+    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
     let pipeline = format!(
         "name: p\nsource:\n  kafka: {{ topics: [{topic}], group_id: {topic}, format: json }}\n\
          transforms: [{{ component: misbehaves }}]\n\

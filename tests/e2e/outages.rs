@@ -1,14 +1,14 @@
 //! What a host does while something outside is away, or a pipeline beside it fails.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use rustix::process::Signal;
 use serde_json::json;
 use tidemill_tests::{
-    eventually,
+    eventually, guest,
     host::{Host, Site, StoreKind},
     kafka::{self, Record},
-    reader, setting, unique,
+    reader, unique,
 };
 
 use crate::{identity::Identity, log};
@@ -71,9 +71,7 @@ fn a_pipeline_that_failed_leaves_its_group_and_its_neighbours_alone() {
     let site = Site::new(StoreKind::Folder);
     let mut identity = Identity::new(2);
     identity.pipeline(&site, "300ms", "[]");
-    let guest = PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join("misbehaves.wasm");
-    let wasm = fs::read(guest).expect("the test guests are built");
-    site.write("transforms/misbehaves.wasm", wasm);
+    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
     let topic = unique("panics");
     kafka::create_topic(&topic, 1, &[]);
     let pipeline = format!(

@@ -1,13 +1,11 @@
 //! Records that make a transform fail: each costs itself and nothing else.
 
-use std::{fs, path::PathBuf};
-
 use serde_json::json;
 use tidemill_tests::{
-    eventually,
+    eventually, guest,
     host::{Site, StoreKind},
     kafka::{self, Record},
-    reader, setting, unique,
+    reader, unique,
 };
 
 use crate::log;
@@ -15,8 +13,7 @@ use crate::log;
 /// A site whose one pipeline does what its records say.
 fn site(topic: &str, on_error: &str) -> Site {
     let site = Site::new(StoreKind::Folder);
-    let guest = PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join("misbehaves.wasm");
-    site.write("transforms/misbehaves.wasm", fs::read(guest).expect("the test guests are built"));
+    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
     let pipeline = format!(
         "name: p\nsource:\n  kafka: {{ topics: [{topic}], group_id: {topic}, format: json }}\n\
          transforms: [{{ component: misbehaves, on_error: {on_error}, limits: {{ memory: 16MiB, call_timeout: 500ms }} }}]\n\

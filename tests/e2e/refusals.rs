@@ -1,20 +1,15 @@
 //! What must be refused before the first record, with a text that says what to do.
 
-use std::{fs, net::TcpListener, path::PathBuf};
+use std::{fs, net::TcpListener};
 
 use tidemill_tests::{
-    eventually,
+    eventually, guest,
     host::{Site, StoreKind},
     kafka::{self, Record},
-    setting, unique,
+    unique,
 };
 
 use crate::log;
-
-fn guest(file: &str) -> Vec<u8> {
-    fs::read(PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join(file))
-        .expect("the test guests are built")
-}
 
 /// What a site of each kind is refused for.
 fn each(pipeline: impl Fn(&str) -> String, prepare: impl Fn(&Site), name: &str) {
@@ -85,6 +80,13 @@ const CLEAN: &str = "{ clean: { parquet: {} } }";
 fn a_component_of_another_world() {
     let other = |site: &Site| site.write("transforms/other.wasm", guest("wrong-world.wasm"));
     each(|topic| pipeline(topic, "json", "other", CLEAN), other, "another_world");
+}
+
+#[test]
+fn a_component_that_imports_what_no_host_offers() {
+    let foreign = |site: &Site| site.write("transforms/foreign.wasm", guest("foreign.wasm"));
+    let outputs = "{ balances: { parquet: {} } }";
+    each(|topic| pipeline(topic, "json", "foreign", outputs), foreign, "foreign_import");
 }
 
 #[test]

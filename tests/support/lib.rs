@@ -25,6 +25,15 @@ pub fn components() -> PathBuf {
     PathBuf::from(setting("TIDEMILL_TEST_COMPONENTS"))
 }
 
+/// A component that only tests use.
+///
+/// # Panics
+/// When it was not built.
+pub fn guest(file: &str) -> Vec<u8> {
+    let path = PathBuf::from(setting("TIDEMILL_TEST_GUESTS")).join(file);
+    std::fs::read(path).expect("the test guests are built")
+}
+
 /// Whether the long tests run as well.
 pub fn full() -> bool {
     !setting("TIDEMILL_TEST_FULL").is_empty()
