@@ -44,7 +44,12 @@ fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::Demo { arguments } => demo(&shell, &arguments),
         Chore::Test(options) => test::run(&shell, &options),
-        Chore::Transforms => setup::toolchain(&shell).and_then(|()| setup::transforms(&shell)),
+        Chore::Transforms => {
+            setup::toolchain(&shell)?;
+            // For the build of the host, which comes next.
+            setup::native(&shell)?;
+            setup::transforms(&shell)
+        }
         Chore::Servers => servers::by_hand(&shell),
     }
 }

@@ -207,6 +207,13 @@ pub(crate) fn by_hand(shell: &Shell) -> Result<()> {
     println!("export TIDEMILL_STORE=s3://{BUCKET}/lake TIDEMILL_STORE_ENDPOINT={}", servers.s3());
     println!("export TIDEMILL_STORE_PATH_STYLE=true TIDEMILL_STORE_REGION=us-east-1");
     println!("export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}", CREDENTIALS.0, CREDENTIALS.1);
+    println!("for DuckDB:");
+    println!(
+        "CREATE SECRET (TYPE s3, KEY_ID '{}', SECRET '{}', ENDPOINT '{}', URL_STYLE 'path', USE_SSL false);",
+        CREDENTIALS.0,
+        CREDENTIALS.1,
+        servers.s3().trim_start_matches("http://")
+    );
     println!(
         "the objects of the bucket are files below {}",
         servers.s3_folder().join(BUCKET).display()
