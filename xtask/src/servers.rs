@@ -209,7 +209,7 @@ pub(crate) fn by_hand(shell: &Shell) -> Result<()> {
     println!("export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}", CREDENTIALS.0, CREDENTIALS.1);
     println!("for DuckDB:");
     println!(
-        "CREATE SECRET (TYPE s3, KEY_ID '{}', SECRET '{}', ENDPOINT '{}', URL_STYLE 'path', USE_SSL false);",
+        "CREATE SECRET (TYPE s3, KEY_ID '{}', SECRET '{}', ENDPOINT '{}', REGION 'us-east-1', URL_STYLE 'path', USE_SSL false);",
         CREDENTIALS.0,
         CREDENTIALS.1,
         servers.s3().trim_start_matches("http://")
