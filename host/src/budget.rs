@@ -12,6 +12,8 @@ use std::sync::{
 #[derive(Debug)]
 pub struct Budget {
     limit: u64,
+    /// What is kept free of all that lasts, for parts on their way.
+    room: u64,
     used: AtomicU64,
     /// The part of `used` that goes away by itself: files whose end has begun, parts on their way.
     closing: AtomicU64,
@@ -21,8 +23,14 @@ pub struct Budget {
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Arc<Self> {
+        Self::with_room(limit, 0)
+    }
+
+    /// A budget of `limit` bytes, `room` of which (half of it at most) are for what goes away by itself alone.
+    pub fn with_room(limit: u64, room: u64) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            room: room.min(limit / 2),
             used: AtomicU64::new(0),
             closing: AtomicU64::new(0),
             sharers: AtomicU64::new(0),
@@ -32,6 +40,11 @@ impl Budget {
     /// The bound, in bytes.
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// The bound of what lasts, in bytes.
+    pub fn lasting_limit(&self) -> u64 {
+        self.limit - self.room
     }
 
     /// Bytes in use; may exceed the limit for a while.
@@ -164,6 +177,16 @@ mod tests {
         assert_eq!((budget.used(), budget.lasting()), (10, 10));
         drop(arena);
         assert_eq!((budget.used(), share.used()), (0, 0));
+    }
+
+    #[test]
+    fn what_lasts_leaves_room_for_parts() {
+        let limits = |limit, room| {
+            let budget = Budget::with_room(limit, room);
+            (budget.limit(), budget.lasting_limit())
+        };
+        assert_eq!(limits(100, 20), (100, 80));
+        assert_eq!(limits(100, 80), (100, 50));
     }
 
     #[test]

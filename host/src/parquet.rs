@@ -189,7 +189,7 @@ impl<S: Write + Send> Files<S> {
         for part in parts {
             self.append(output, part.path, part.rows, open)?;
         }
-        if self.share.budget().lasting() > self.share.budget().limit() {
+        if self.share.budget().lasting() > self.share.budget().lasting_limit() {
             self.relieve()?;
         }
         Ok(())
@@ -285,7 +285,7 @@ impl<S: Write + Send> Files<S> {
     /// Gives memory back, in three steps; each is taken only if the ones before were not enough.
     fn relieve(&mut self) -> Result<(), Fault> {
         // Below the limit, so that it is not reached again with the next rows.
-        let enough = self.share.budget().limit() / 4 * 3;
+        let enough = self.share.budget().lasting_limit() / 4 * 3;
         let mut files: Vec<_> =
             self.outputs.iter_mut().flat_map(|output| output.open.values_mut()).collect();
 
@@ -313,7 +313,7 @@ impl<S: Write + Send> Files<S> {
             mine = mine - before + file.memory();
         }
 
-        while self.share.budget().lasting() > self.share.budget().limit()
+        while self.share.budget().lasting() > self.share.budget().lasting_limit()
             && self.buffered_bytes() > fair
         {
             self.seal_first(Reason::Memory, |file| Reverse(file.memory()));

@@ -39,6 +39,7 @@ use crate::{
     config,
     engine::{Compiler, Engine},
     fault::Fault,
+    store::{PART_BYTES, PARTS_IN_FLIGHT},
 };
 
 /// The pipelines of a host.
@@ -61,7 +62,10 @@ impl Runtime {
             let engine = engine(&host)?;
             // A quarter of the budget is librdkafka's: it fetches ahead for all pipelines together.
             let queue_bytes = host.memory_budget / 4 / pipelines.len().max(1) as u64;
-            let budget = Budget::new(host.memory_budget - host.memory_budget / 4);
+            let budget = Budget::with_room(
+                host.memory_budget - host.memory_budget / 4,
+                pipelines.iter().map(|pipeline| parts_bytes(pipeline, host.workers)).sum(),
+            );
             let around =
                 Surroundings { budget, queue_bytes, runtime: handle, writer: writer(), host };
             let prepared: Vec<_> = pipelines
@@ -117,6 +121,12 @@ async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     spawn_blocking(run).await.map_err(|panic| Fault::bug("a pipeline panicked").caused_by(panic))?
+}
+
+/// Bytes of the parts that a pipeline's closers may have on their way: each ends one file at a time while memory is scarce.
+fn parts_bytes(pipeline: &config::Pipeline, workers: usize) -> u64 {
+    let parts = if pipeline.store.url.scheme() == "s3" { PARTS_IN_FLIGHT * PART_BYTES } else { 0 };
+    (workers * parts) as u64
 }
 
 /// What is to be run, in a line.

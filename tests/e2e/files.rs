@@ -44,12 +44,14 @@ fn many_partitions_make_few_files_within_the_budget(kind: StoreKind) {
     let topic = unique("files");
     kafka::create_topic(&topic, 64, &[]);
     let site = Site::new(kind);
+    // In a plain run one flush has all.
+    let flush = if full() { "25s" } else { "10m" };
     site.write(
         "pipelines/clicks.yaml",
         format!(
             "name: clicks\nsource:\n  kafka: {{ topics: [{topic}], group_id: {topic}, format: json }}\n\
              transforms: [{{ component: clean-clicks }}]\n\
-             outputs: {{ clean: {{ parquet: {{ partition_by: [country] }} }} }}\nflush: {{ every: 25s, idle: 25s }}\n"
+             outputs: {{ clean: {{ parquet: {{ partition_by: [country] }} }} }}\nflush: {{ every: {flush}, idle: {flush} }}\n"
         ),
     );
     let budget = format!("{BUDGET_MIB}MiB");
@@ -93,7 +95,7 @@ fn many_partitions_make_few_files_within_the_budget(kind: StoreKind) {
     assert!(largest > share, "the largest flush has {largest} bytes, a share is {share}");
     #[expect(clippy::cast_precision_loss, reason = "a budget is far below 2^53")]
     let budget = (BUDGET_MIB << 20) as f64;
-    assert!(held > budget / 4.0, "{held} bytes were held at most, of {budget}");
+    assert!(held > budget / 5.0, "{held} bytes were held at most, of {budget}");
     assert!(held <= budget, "{held} bytes were held, the budget is {budget}");
     assert!(
         peak <= BUDGET_MIB + BEYOND_BUDGET_MIB,
