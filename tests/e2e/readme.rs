@@ -93,14 +93,15 @@ impl Person {
     }
 
     /// Does what a block of commands says; those of whoever has built and has addresses are left out.
-    fn types(&mut self, block: &str) -> Option<Child> {
+    fn types(&mut self, block: &str) -> Option<Host> {
         for line in block.lines() {
             let line = line.strip_prefix("$ ").expect("a command stands behind `$ `");
             let line = line.split(" # ").next().unwrap_or_default().trim();
             if let Some(folder) = line.strip_prefix("cd ") {
                 self.folder = self.folder.join(folder).canonicalize().expect("the folder is there");
             } else if line.starts_with("tidemill run") {
-                return Some(self.shell(&format!("exec {line}")).spawn().expect("a shell runs"));
+                let mut shell = self.shell(&format!("exec {line}"));
+                return Some(Host(shell.stderr(Stdio::null()).spawn().expect("a shell runs")));
             } else if !["cargo xtask", "cargo build --release --package", "export "]
                 .iter()
                 .any(|other| line.starts_with(other))
@@ -125,15 +126,26 @@ impl Person {
     }
 }
 
-fn send(host: &Child, signal: Signal) {
-    let id = i32::try_from(host.id()).ok().and_then(Pid::from_raw).expect("a process id");
+/// A host that the README started. It is killed when the test ends.
+struct Host(Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Both results say only that it has ended already.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn send(host: &Host, signal: Signal) {
+    let id = i32::try_from(host.0.id()).ok().and_then(Pid::from_raw).expect("a process id");
     kill_process(id, signal).expect("the host is there");
 }
 
 /// Asks it to drain, and expects a clean end.
-fn drain(mut host: Child) {
+fn drain(mut host: Host) {
     send(&host, Signal::TERM);
-    let status = eventually("the host ends", 30, || host.try_wait().expect("it is our child"));
+    let status = eventually("the host ends", 30, || host.0.try_wait().expect("it is our child"));
     assert!(status.success(), "{status}");
 }
 
@@ -149,7 +161,7 @@ fn from_kafka_to_s3_with_a_kill_in_between() {
                 (log::records(&person.store, "clicks") > 0).then_some(())
             });
             send(&host, Signal::KILL);
-            host.wait().expect("it is our child");
+            host.0.wait().expect("it is our child");
             let again = block.lines().last().expect("the last line starts the host");
             let host = person.types(again).expect("it is the host");
             eventually("all is committed", 40, || {
