@@ -1,16 +1,37 @@
-//! The HTTP server: probes, metrics, version.
+//! The HTTP server: probes, metrics, version; components, pipelines and events under `/v1`.
+//!
+//! Errors under `/v1` are problems as of RFC 9457: `application/problem+json` with `code` and `suggestion`.
 
+mod access;
 mod answer;
+mod components;
+mod events;
+mod pipelines;
+mod problem;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, net::SocketAddr};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
+    routing::{get, post},
+};
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{fault::Fault, telemetry::Metrics};
+pub use self::access::Access;
+use self::problem::Problem;
+use crate::{events::Events, fault::Fault, pipeline::Control, telemetry::Metrics};
+
+/// Bytes of an uploaded component at most.
+const MAX_UPLOAD: usize = 256 << 20;
 
 /// How the host is doing, as `/readyz` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -61,6 +82,18 @@ pub struct Shown {
     pub health: watch::Receiver<Health>,
     /// The metrics of the process.
     pub metrics: Metrics,
+    /// What happens.
+    pub events: Events,
+    /// The pipelines and components, once they run.
+    pub control: Arc<OnceLock<Control>>,
+    /// Who may use `/v1`.
+    pub access: Access,
+}
+
+impl Shown {
+    fn control(&self) -> Result<&Control, Problem> {
+        self.control.get().ok_or_else(Problem::starting)
+    }
 }
 
 /// A server that is bound to its address.
@@ -105,6 +138,21 @@ fn routes(shown: Shown) -> Router {
         .route("/readyz", get(answer::readyz))
         .route("/metrics", get(answer::metrics))
         .route("/version", get(answer::version))
+        .nest("/v1", v1(&shown))
         .fallback(answer::nothing)
         .with_state(shown)
+}
+
+fn v1(shown: &Shown) -> Router<Shown> {
+    let component = get(components::get).put(components::put).delete(components::delete);
+    Router::new()
+        .route("/pipelines", get(pipelines::list))
+        .route("/pipelines/{name}", get(pipelines::get))
+        .route("/components", get(components::list))
+        .route("/components/{name}", component.layer(DefaultBodyLimit::max(MAX_UPLOAD)))
+        .route("/components/{name}/versions", get(components::versions))
+        .route("/components/{name}/rollback", post(components::roll_back))
+        .route("/events", get(events::stream))
+        .method_not_allowed_fallback(problem::not_allowed)
+        .layer(middleware::from_fn_with_state(shown.access.clone(), access::check))
 }

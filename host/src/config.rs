@@ -23,7 +23,7 @@ use url::Url;
 pub use self::{
     host::{DEFAULTS, File, host},
     options::REFUSED_OPTIONS,
-    pipeline::{PipelineFile, pipelines},
+    pipeline::{PipelineFile, is_name, pipelines},
     problem::{Problem, Problems, Written},
     schema::{host_schema, pipeline_schema},
     settings::{Given, SETTINGS, Setting},
@@ -42,6 +42,8 @@ pub struct Host {
     pub drain_timeout: Duration,
     /// Where the HTTP server listens.
     pub listen: SocketAddr,
+    /// SHA-256 of the bearer token of the API, if it has one.
+    pub token_sha256: Option<[u8; 32]>,
     /// The default store of pipelines.
     pub store: Store,
     /// The default Kafka cluster of pipelines.
@@ -182,6 +184,17 @@ pub struct Limits {
     pub output: u64,
     /// Log lines a second.
     pub log_lines: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: 64 << 20,
+            call_timeout: Duration::from_secs(3),
+            output: 64 << 20,
+            log_lines: 100,
+        }
+    }
 }
 
 /// A Parquet output.

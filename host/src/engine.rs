@@ -39,7 +39,12 @@ pub use self::{
     instance::Instance,
     metrics::GuestMetrics,
 };
-use crate::{config::Limits, fault::Fault, record::Lineage, schema::Descriptor};
+use crate::{
+    config::Limits,
+    fault::{Blame, Fault},
+    record::Lineage,
+    schema::Descriptor,
+};
 
 /// Loads components. One a process.
 pub struct Engine {
@@ -208,6 +213,21 @@ impl Component {
         limits: &Limits,
     ) -> Result<Descriptor, Fault> {
         Running::new(Arc::clone(self), context, limits, None)?.init(&config.to_string())?.probed()
+    }
+
+    /// Looks at a component that nobody uses yet: it must start and describe itself, or say that it can't without a
+    /// configuration.
+    ///
+    /// # Errors
+    /// When it traps, passes a limit, or describes what can't be.
+    pub fn look(self: &Arc<Self>) -> Result<(), Fault> {
+        let context = GuestContext { pipeline: String::new() };
+        let described =
+            Running::new(Arc::clone(self), &context, &Limits::default(), None)?.describe("{}");
+        match described {
+            Err(fault) if fault.blame != Blame::Config => Err(fault),
+            _ => Ok(()),
+        }
     }
 
     /// An instance that is ready for batches.

@@ -10,11 +10,13 @@ mod closer;
 pub mod committer;
 mod control;
 mod dead_letters;
+mod fleet;
 mod guest;
 mod kafka_columns;
 mod lanes;
 mod ledger;
 mod meters;
+mod plan;
 mod prepare;
 mod rows;
 mod running;
@@ -22,14 +24,15 @@ mod status;
 mod supervisor;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use bytes::Bytes;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
-pub use self::status::{PipelineStatus, State};
+pub use self::status::{PipelineStatus, RunningTransform, State};
 use self::{
     committer::Committer,
+    fleet::Fleet,
     prepare::{Prepared, prepare},
     running::{EPOCH, Surroundings},
     supervisor::Supervised,
@@ -38,14 +41,19 @@ use crate::{
     budget::Budget,
     config,
     engine::{Compiler, Engine},
+    events::Events,
     fault::Fault,
-    store::{PART_BYTES, PARTS_IN_FLIGHT},
+    registry::{History, Outcome, Place, Registry, Users, Watch},
+    store::{PART_BYTES, PARTS_IN_FLIGHT, Store},
 };
 
-/// The pipelines of a host.
+/// The pipelines of a host, and their components.
 #[derive(Debug)]
 pub struct Runtime {
-    running: Vec<Supervised>,
+    fleet: Arc<Fleet>,
+    registry: Arc<Registry>,
+    /// Ends with the runtime.
+    _watch: Watch,
 }
 
 impl Runtime {
@@ -56,27 +64,38 @@ impl Runtime {
     pub async fn start(
         host: config::Host,
         pipelines: Vec<config::Pipeline>,
+        events: Events,
     ) -> Result<Self, Fault> {
         let handle = Handle::current();
         blocking(move || {
-            let engine = engine(&host)?;
             // A quarter of the budget is librdkafka's: it fetches ahead for all pipelines together.
             let queue_bytes = host.memory_budget / 4 / pipelines.len().max(1) as u64;
             let budget = Budget::with_room(
                 host.memory_budget - host.memory_budget / 4,
                 pipelines.iter().map(|pipeline| parts_bytes(pipeline, host.workers)).sum(),
             );
+            let registry = Arc::new(registry(&host, &handle, events.clone())?);
+            let writer = writer();
             let around =
-                Surroundings { budget, queue_bytes, runtime: handle, writer: writer(), host };
-            let prepared: Vec<_> = pipelines
-                .iter()
-                .map(|pipeline| prepare(&engine, &around.host, pipeline, &around.runtime))
-                .collect::<Result<_, _>>()?;
-            let start =
-                |(pipeline, prepared)| Supervised::start(around.clone(), pipeline, prepared);
-            let running =
-                pipelines.into_iter().zip(prepared).map(start).collect::<Result<_, _>>()?;
-            Ok(Self { running })
+                Surroundings { host, events, budget, queue_bytes, runtime: handle, writer };
+            let fleet = Arc::new(Fleet::new(pipelines));
+            let prepare = |(pipeline, plan): (Arc<config::Pipeline>, _)| {
+                let prepared = prepare(&around.host, &pipeline, plan, &around.runtime)?;
+                Ok((pipeline, prepared))
+            };
+            let prepared: Vec<_> = fleet
+                .pick(&registry, true)?
+                .into_iter()
+                .map(prepare)
+                .collect::<Result<_, Fault>>()?;
+            for (pipeline, prepared) in prepared {
+                let (name, plan) = (pipeline.name.clone(), Arc::clone(&prepared.plan));
+                let running = Supervised::start(around.clone(), pipeline, prepared)?;
+                fleet.started(&name, plan, running);
+            }
+            let users: Arc<dyn Users> = Arc::clone(&fleet) as Arc<dyn Users>;
+            let watch = registry.watch(users)?;
+            Ok(Self { fleet, registry, _watch: watch })
         })
         .await
     }
@@ -91,20 +110,25 @@ impl Runtime {
     ) -> Result<Vec<String>, Fault> {
         let handle = Handle::current();
         blocking(move || {
-            let engine = engine(&host)?;
-            let validate = |pipeline: &config::Pipeline| {
-                let prepared = prepare(&engine, &host, pipeline, &handle)?;
+            let registry = registry(&host, &handle, Events::default())?;
+            let validate = |(pipeline, plan): (Arc<config::Pipeline>, _)| {
+                let prepared = prepare(&host, &pipeline, plan, &handle)?;
                 let log = Committer::inspect(&prepared.store, &pipeline.name, EPOCH);
-                Ok(finding(pipeline, &prepared, handle.block_on(log)?))
+                Ok(finding(&pipeline, &prepared, handle.block_on(log)?))
             };
-            pipelines.iter().map(validate).collect()
+            Fleet::new(pipelines).pick(&registry, false)?.into_iter().map(validate).collect()
         })
         .await
     }
 
     /// What each pipeline is doing.
     pub fn status(&self) -> Vec<PipelineStatus> {
-        self.running.iter().map(Supervised::status).collect()
+        self.fleet.status()
+    }
+
+    /// What others may see and do of it, for as long as it runs.
+    pub fn control(&self) -> Control {
+        Control { fleet: Arc::clone(&self.fleet), registry: Arc::clone(&self.registry) }
     }
 
     /// Flushes, commits, claims and leaves the groups, all pipelines at the same time.
@@ -112,8 +136,58 @@ impl Runtime {
     /// # Errors
     /// The first pipeline's fault; the others are drained all the same.
     pub async fn drain(self, timeout: Duration) -> Result<(), Fault> {
-        let drains = self.running.into_iter().map(|running| running.drain(timeout));
-        join_all(drains).await.into_iter().collect()
+        self.fleet.drain(timeout).await
+    }
+}
+
+/// What the API sees and does of a host's pipelines and components.
+#[derive(Clone, Debug)]
+pub struct Control {
+    fleet: Arc<Fleet>,
+    registry: Arc<Registry>,
+}
+
+impl Control {
+    /// What each pipeline is doing.
+    pub fn pipelines(&self) -> Vec<PipelineStatus> {
+        self.fleet.status()
+    }
+
+    /// All components with their versions, by name.
+    pub fn components(&self) -> BTreeMap<String, History> {
+        self.registry.components()
+    }
+
+    /// The pipelines that name a component.
+    pub fn users(&self, component: &str) -> Vec<String> {
+        self.fleet.users(component)
+    }
+
+    /// Takes an uploaded component in: see [`Registry::upload`].
+    ///
+    /// # Errors
+    /// The surroundings' fault: then nothing has changed.
+    pub async fn upload(&self, name: String, wasm: Bytes) -> Result<Outcome, Fault> {
+        let Self { fleet, registry } = self.clone();
+        blocking(move || registry.upload(&*fleet, &name, wasm)).await
+    }
+
+    /// Makes an earlier version the current one: see [`Registry::roll_back`].
+    ///
+    /// # Errors
+    /// There is no such version, or the store does not answer.
+    pub async fn roll_back(&self, name: String, digest: String) -> Result<Outcome, Fault> {
+        let Self { fleet, registry } = self.clone();
+        blocking(move || registry.roll_back(&*fleet, &name, &digest)).await
+    }
+
+    /// Forgets a component: see [`Registry::remove`]. Whether there was one.
+    ///
+    /// # Errors
+    /// Somebody uses it, or its file can't be deleted.
+    pub async fn remove(&self, name: String) -> Result<bool, Fault> {
+        let Self { fleet, registry } = self.clone();
+        blocking(move || registry.remove(&*fleet, &name)).await
     }
 }
 
@@ -133,11 +207,12 @@ fn parts_bytes(pipeline: &config::Pipeline, workers: usize) -> u64 {
 fn finding(pipeline: &config::Pipeline, prepared: &Prepared, next: u64) -> String {
     let topics = pipeline.source.topics.join(", ");
     let transforms: String = prepared
+        .plan
         .transforms
         .iter()
         .map(|t| format!("{} {} ({}) -> ", t.name, t.version, &t.sha256[..12]))
         .collect();
-    let outputs: Vec<_> = prepared.outputs.iter().map(|output| output.name.as_str()).collect();
+    let outputs: Vec<_> = prepared.plan.outputs.iter().map(|output| output.name.as_str()).collect();
     let log = match next.checked_sub(1) {
         None => "begins a new log".to_owned(),
         Some(newest) => format!("goes on after manifest {newest}"),
@@ -146,8 +221,18 @@ fn finding(pipeline: &config::Pipeline, prepared: &Prepared, next: u64) -> Strin
     format!("{name}: {topics} -> {transforms}{outputs} at {url}; {log}")
 }
 
-fn engine(host: &config::Host) -> Result<Arc<Engine>, Fault> {
-    Engine::new(host.scratch.join("components"), Compiler::this_binary()?)
+/// The components of a host: compiled ones are kept in the scratch folder, all that is known of them in the store.
+fn registry(host: &config::Host, runtime: &Handle, events: Events) -> Result<Registry, Fault> {
+    let store = runtime.block_on(Store::open(&host.store))?;
+    runtime.block_on(store.probe())?;
+    Registry::open(Place {
+        folder: host.transforms.clone(),
+        store,
+        writer: writer(),
+        engine: Engine::new(host.scratch.join("components"), Compiler::this_binary()?)?,
+        events,
+        runtime: runtime.clone(),
+    })
 }
 
 /// Who this process is, for people who read manifests.

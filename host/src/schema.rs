@@ -1,9 +1,13 @@
 //! The fields of the contract (`wit/v0.1/types.wit`) and their Arrow types.
 
-use std::{collections::HashMap, sync::Arc};
+mod evolve;
+
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use arrow_schema as arrow;
 use serde::Serialize;
+
+pub use self::evolve::differences;
 
 /// Footer and schema metadata key that marks a text column as JSON.
 const LOGICAL: &str = "tidemill.type";
@@ -40,6 +44,29 @@ pub enum DataType {
     Struct,
     /// A map; two children, key and value.
     Map,
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Boolean => "boolean",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+            Self::Decimal(precision, scale) => {
+                return write!(f, "decimal({precision}, {scale})");
+            }
+            Self::Utf8 => "utf8",
+            Self::Binary => "binary",
+            Self::Json => "json",
+            Self::Date => "date",
+            Self::TimestampMicros => "timestamp-micros",
+            Self::List => "list",
+            Self::Struct => "struct",
+            Self::Map => "map",
+        })
+    }
 }
 
 /// A field of a schema, with its children.

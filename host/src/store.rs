@@ -151,6 +151,7 @@ impl Store {
     pub async fn create(&self, key: &str, bytes: Bytes) -> Created {
         let created = async {
             let path = self.path(key)?;
+            self.folder_stands("create", key)?;
             self.put_if_absent(&path, bytes)
                 .await
                 .map_err(|error| self.fault("create", key, &error))
@@ -172,6 +173,7 @@ impl Store {
     /// The store refuses or does not answer.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Fault> {
         let path = self.path(key)?;
+        self.folder_stands("write", key)?;
         self.0
             .objects
             .put(&path, bytes.into())

@@ -101,10 +101,12 @@ metrics! {
     TRANSFORM_TRAPS = Counter "tidemill_transform_traps_total", "Calls that ended in a trap, by pipeline, component and digest";
     TRANSFORM_TIMEOUTS = Counter "tidemill_transform_timeouts_total", "Calls that passed their deadline, by pipeline, component and digest";
     TRANSFORM_MEMORY_BYTES = Gauge "tidemill_transform_memory_bytes", "Memory of an instance, by pipeline and worker";
+    RELOADS = Counter "tidemill_reloads_total", "Versions of components, by component and result (loaded, refused, rolled_back)";
+    SWAP_PAUSE_SECONDS = Histogram "tidemill_swap_pause_seconds", "Time that a worker's records waited for another version of the component, by pipeline";
     COMPILE_SECONDS = Histogram "tidemill_compile_seconds", "Time to compile a component, by component";
     FILES_PUBLISHED = Counter "tidemill_files_published_total", "Files that became visible, by pipeline";
     CLOSES = Counter "tidemill_closes_total", "Files that were closed, by pipeline and reason (size, memory, flush)";
-    FLUSHES = Counter "tidemill_flushes_total", "Flushes that were committed, by pipeline and reason (age, idle, revoke, drain, halt)";
+    FLUSHES = Counter "tidemill_flushes_total", "Flushes that were committed, by pipeline and reason (age, idle, swap, revoke, drain, halt)";
     LAST_COMMIT_AGE_SECONDS = Gauge "tidemill_last_commit_age_seconds", "Time since the last commit, by pipeline";
     OPEN_FILES = Gauge "tidemill_open_files", "Files being written, by pipeline and worker";
     BUFFERED_BYTES = Gauge "tidemill_buffered_bytes", "Bytes of open files and of parts in flight, by pipeline and worker";

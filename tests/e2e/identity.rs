@@ -51,10 +51,21 @@ impl Identity {
 
     /// Writes the pipeline `copy` into a site.
     pub(crate) fn pipeline(&self, site: &Site, flush: &str, partition_by: &str) {
+        self.pipeline_of("passthrough-raw", site, flush, partition_by);
+    }
+
+    /// Writes the pipeline `copy` of a component into a site.
+    pub(crate) fn pipeline_of(
+        &self,
+        component: &str,
+        site: &Site,
+        flush: &str,
+        partition_by: &str,
+    ) {
         let Self { topic, .. } = self;
         let pipeline = format!(
             "name: copy\nsource:\n  kafka:\n    topics: [{topic}]\n    group_id: {topic}\n    start: earliest\n    format: raw\n\
-             transforms:\n  - component: passthrough-raw\n\
+             transforms:\n  - component: {component}\n\
              outputs:\n  records:\n    parquet:\n      kafka_columns: true\n      partition_by: {partition_by}\n\
              dead_letters: {{ parquet: {{}} }}\nflush: {{ every: {flush}, idle: {flush} }}\n"
         );

@@ -1,5 +1,6 @@
 //! End to end: real Kafka, real stores, real components, and a reader that knows nothing of the host.
 
+mod api;
 mod clicks;
 mod files;
 mod identity;
@@ -14,4 +15,5 @@ mod refusals;
 mod sandbox;
 mod sources;
 mod stores;
+mod swaps;
 mod tls;

@@ -94,6 +94,16 @@ impl Site {
         fs::write(path, content).expect("a file can be written");
     }
 
+    /// Renames a file into its place below its folder, as a careful program does.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn rename_into(&self, name: &str, content: impl AsRef<[u8]>) {
+        let part = format!("{name}.{}.part", unique("new"));
+        self.write(&part, content);
+        fs::rename(self.path().join(part), self.path().join(name)).expect("a file can be renamed");
+    }
+
     /// Sets a variable of its commands, or takes it away.
     pub fn environment(&mut self, name: &str, value: Option<&str>) {
         self.environment.push((name.to_owned(), value.map(str::to_owned)));
@@ -180,16 +190,54 @@ impl Host {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The events that it logged, of a kind: `component swapped`, `component refused: …`.
+    pub fn events(&self, message: &str) -> Vec<serde_json::Value> {
+        let log = self.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let is_of = |line: &serde_json::Value| {
+            line["message"].as_str().is_some_and(|found| found.starts_with(message))
+        };
+        lines.filter(is_of).collect()
+    }
+
     /// Answer of its HTTP server, if there is one: status and body.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.listen).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: tidemill\r\nConnection: close\r\n\r\n")
-            .ok()?;
+        self.request("GET", path, &[], b"")
+    }
+
+    /// Answer of its HTTP server to any request, if there is one: status and body.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Option<(u16, String)> {
+        let mut stream = self.send(method, path, headers, body)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
         Some((status, body.to_owned()))
+    }
+
+    /// Sends a request and answers the connection, from which the answer can be read as it comes.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &[u8],
+    ) -> Option<TcpStream> {
+        let mut stream = TcpStream::connect(&self.listen).ok()?;
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|header| header.starts_with("Host:")) {
+            head += &format!("Host: {}\r\n", self.listen);
+        }
+        headers.iter().for_each(|header| head += &format!("{header}\r\n"));
+        head += &format!("Content-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok()?;
+        Some(stream)
     }
 
     /// The sum of a metric over all its labels; 0 while the host does not answer.

@@ -3,7 +3,7 @@
 use crate::source::Source;
 
 /// Crates that one room alone may name.
-const ROOMS: [(&str, &str); 8] = [
+const ROOMS: [(&str, &str); 9] = [
     ("wasmtime", "host/src/engine"),
     ("wasmtime_wasi", "host/src/engine"),
     ("rdkafka", "host/src/kafka"),
@@ -12,13 +12,14 @@ const ROOMS: [(&str, &str); 8] = [
     ("aws_config", "host/src/store"),
     ("aws_credential_types", "host/src/store"),
     ("axum", "host/src/api"),
+    ("notify", "host/src/registry"),
 ];
 
 /// Rooms that are pure.
 const FLOOR_0: [&str; 7] = ["budget", "record", "schema", "config", "fault", "commit", "generator"];
 
 /// What a pure room does not name.
-const OUTSIDE: [&str; 16] = [
+const OUTSIDE: [&str; 17] = [
     "tokio",
     "std::fs",
     // Addresses are values; these are sockets.
@@ -32,6 +33,7 @@ const OUTSIDE: [&str; 16] = [
     "crate::engine",
     "crate::parquet",
     "crate::decode",
+    "crate::registry",
     "crate::pipeline",
     "crate::api",
     "crate::cli",
@@ -76,6 +78,7 @@ pub(crate) fn floors(sources: &[Source]) -> Vec<String> {
                 let others = SIBLINGS.iter().filter(|other| other != &room).copied();
                 others.chain(["registry", "pipeline", "api", "cli"]).collect()
             }
+            None if source.below("host/src/registry") => vec!["pipeline", "api", "cli"],
             None if source.below("host/src/pipeline") => vec!["api", "cli"],
             None if source.below("host/src/api") => vec!["cli"],
             None => continue,

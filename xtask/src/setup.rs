@@ -80,7 +80,7 @@ pub(crate) fn transforms(shell: &Shell) -> Result<()> {
 
 /// Builds the components that only tests use, and answers where they are.
 pub(crate) fn guests(shell: &Shell) -> Result<PathBuf> {
-    cmd!(shell, "cargo build --quiet --release --target wasm32-wasip2 --package wrong-world --package misbehaves --package foreign --package nosy --package chatty").run()?;
+    cmd!(shell, "cargo build --quiet --release --target wasm32-wasip2 --package wrong-world --package misbehaves --package foreign --package nosy --package chatty --package stamped --package stamped-wide").run()?;
     Ok(target_folder(shell)?.join("wasm32-wasip2").join("release"))
 }
 

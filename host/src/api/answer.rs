@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::Shown;
+use super::{Problem, Shown};
 
 /// The process answers: it lives.
 pub(super) async fn livez() -> Json<serde_json::Value> {
@@ -36,13 +36,9 @@ pub(super) async fn version() -> Json<serde_json::Value> {
 }
 
 /// Nothing is here.
-pub(super) async fn nothing(uri: Uri) -> Response {
-    let body = json!({
-        "title": "not found",
-        "status": 404,
-        "detail": format!("there is nothing at {}", uri.path()),
-        "suggestion": "try /livez, /readyz, /metrics or /version",
-    });
-    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "application/problem+json")], body.to_string())
-        .into_response()
+pub(super) async fn nothing(uri: Uri) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", format!("there is nothing at {}", uri.path()))
+        .suggest(
+            "try /v1/components, /v1/pipelines, /v1/events, /livez, /readyz, /metrics or /version",
+        )
 }

@@ -1,6 +1,10 @@
 //! `tidemill run`: starts the pipelines, and drains them when it is told to end.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -10,8 +14,9 @@ use tokio::{
 
 use super::flags::HostFlags;
 use crate::{
-    api::{Health, Phase, PipelineHealth, Server, Shown},
+    api::{Access, Health, Phase, PipelineHealth, Server, Shown},
     config::{Host, Pipeline},
+    events::Events,
     fault::Fault,
     pipeline::{PipelineStatus, Runtime, State},
     telemetry::Metrics,
@@ -54,13 +59,22 @@ impl Running {
         let server = Server::bind(host.listen).await?;
         let address = server.address();
         let (health, shown) = watch::channel(Health::default());
+        let (events, control) = (Events::default(), Arc::new(OnceLock::new()));
         let (stop_server, stopped) = oneshot::channel::<()>();
         let stopped = async move {
             // A sender that is gone says the same as one that sent.
             drop(stopped.await);
         };
-        let server = tokio::spawn(server.run(Shown { health: shown, metrics }, stopped));
-        let runtime = Runtime::start(host, pipelines).await?;
+        let shown = Shown {
+            health: shown,
+            metrics,
+            events: events.clone(),
+            control: Arc::clone(&control),
+            access: Access::new(address, host.token_sha256),
+        };
+        let server = tokio::spawn(server.run(shown, stopped));
+        let runtime = Runtime::start(host, pipelines, events).await?;
+        control.get_or_init(|| runtime.control());
         let running = Self { runtime, address, health, server, stop_server };
         running.look();
         Ok(running)

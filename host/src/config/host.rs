@@ -78,6 +78,7 @@ pub fn host(
         ))
         .unwrap_or(cores),
         listen: listen(&mut check, &raw.http.listen),
+        token_sha256: raw.http.token_sha256.as_deref().map(|text| token(&mut check, text)),
         store: check.store(&raw.store),
         kafka: check.kafka(&raw.kafka),
         memory_budget: check.size(&["memory", "budget"], raw.memory.budget.0, 32 << 20..=1 << 40),
@@ -101,6 +102,16 @@ fn listen(check: &mut Check<'_>, text: &str) -> SocketAddr {
         (format!("`{text}` is not address:port"), help)
     });
     check.or(&["http", "listen"], address, SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn token(check: &mut Check<'_>, text: &str) -> [u8; 32] {
+    let mut digest = [0; 32];
+    let decoded = hex::decode_to_slice(text.trim(), &mut digest).map_err(|_| {
+        // What was meant may be the token itself: it is not repeated.
+        let text = "it is no SHA-256: 64 hexadecimal digits".to_owned();
+        (text, "write what `printf %s TOKEN | sha256sum` shows".to_owned())
+    });
+    check.or(&["http", "token_sha256"], decoded.map(|()| digest), [0; 32])
 }
 
 /// `k=v,k2=v2` as a map.

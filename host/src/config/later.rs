@@ -12,8 +12,12 @@ type Later = (&'static str, &'static [&'static str], &'static str);
 pub(super) const HOST: &[Later] = &[
     ("kafka.sasl", &[], "remove it: connections are plaintext or tls in this version"),
     ("kafka.security", &["sasl_tls", "sasl_plaintext"], "write plaintext or tls"),
-    ("http.token", &[], "remove it: the server only answers probes in this version"),
-    ("http.tokens", &[], "remove it: the server only answers probes in this version"),
+    (
+        "http.token",
+        &[],
+        "write `token_sha256`: the SHA-256 of the token, so that no file has it in clear",
+    ),
+    ("http.tokens", &[], "write `token_sha256`, of the one token"),
     ("http.tls", &[], "remove it: put a proxy before the server"),
 ];
 

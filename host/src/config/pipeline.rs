@@ -126,10 +126,17 @@ fn pipeline(root: &Node, host: &Host) -> Result<Pipeline, Problems> {
     if check.problems.is_empty() { Ok(pipeline) } else { Err(Problems(check.problems)) }
 }
 
-/// Checks `[a-z0-9-]{1,63}`.
+/// Whether it can be the name of a pipeline or a component: `[a-z0-9-]{1,63}`.
+pub fn is_name(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(legal)
+}
+
+fn legal(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'
+}
+
 fn name(check: &mut Check<'_>, path: &[&str], name: &str, whose: &str) {
-    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if name.is_empty() || name.len() > 63 || !name.bytes().all(legal) {
+    if !is_name(name) {
         let better: String = name
             .to_lowercase()
             .chars()
@@ -235,7 +242,7 @@ fn transform(check: &mut Check<'_>, index: usize, raw: &raw::Transform) -> Trans
     });
     let config =
         raw.config.clone().unwrap_or_else(|| serde_json::Value::Object(serde_json::Map::new()));
-    let limits = &raw.limits;
+    let (limits, default) = (&raw.limits, Limits::default());
     Transform {
         component: component.to_owned(),
         digest,
@@ -248,20 +255,20 @@ fn transform(check: &mut Check<'_>, index: usize, raw: &raw::Transform) -> Trans
         limits: Limits {
             memory: check.size(
                 &limit("memory"),
-                limits.memory.map_or(64 << 20, |size| size.0),
+                limits.memory.map_or(default.memory, |size| size.0),
                 1 << 20..=1 << 30,
             ),
             call_timeout: check.duration(
                 &limit("call_timeout"),
-                limits.call_timeout.map_or(Duration::from_secs(3), |span| span.0),
+                limits.call_timeout.map_or(default.call_timeout, |span| span.0),
                 Duration::from_millis(10)..=Duration::from_secs(600),
             ),
             output: check.size(
                 &limit("output"),
-                limits.output.map_or(64 << 20, |size| size.0),
+                limits.output.map_or(default.output, |size| size.0),
                 64 << 10..=1 << 30,
             ),
-            log_lines: limits.log_lines.unwrap_or(100),
+            log_lines: limits.log_lines.unwrap_or(default.log_lines),
         },
     }
 }

@@ -34,6 +34,9 @@ pub(super) struct Host {
 pub(super) struct Http {
     /// The address and port to listen on.
     pub(super) listen: String,
+    /// SHA-256 of the bearer token of the API, 64 hexadecimal digits. Without it, only this machine may use the API.
+    #[serde(default)]
+    pub(super) token_sha256: Option<String>,
 }
 
 /// Where files and the commit log go.

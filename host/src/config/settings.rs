@@ -52,6 +52,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("http.listen", "listen", "TIDEMILL_LISTEN", "ADDR", "Address of the HTTP server"),
     setting(
+        "http.token_sha256",
+        "http-token-sha256",
+        "TIDEMILL_HTTP_TOKEN_SHA256",
+        "HEX",
+        "SHA-256 of the API's bearer token [default: only this machine may use the API]",
+    ),
+    setting(
         "store.url",
         "store",
         "TIDEMILL_STORE",

@@ -79,10 +79,33 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_token_is_given_by_its_digest_and_never_repeated() {
+    let digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let read = |text: &str| {
+        let given = Given {
+            key: "http.token_sha256",
+            origin: "--http-token-sha256".into(),
+            text: text.to_owned(),
+        };
+        host(None, &[given], Path::new("/here"), 2)
+    };
+    let token = read(digest).unwrap().token_sha256.unwrap();
+    assert_eq!((token[0], token[31]), (0x2b, 0x5b));
+    let text = read("secret").unwrap_err().to_string();
+    assert!(
+        text.contains("--http-token-sha256: it is no SHA-256") && !text.contains("secret"),
+        "{text}"
+    );
+}
+
+#[test]
 fn every_default_is_a_flag_and_a_variable() {
     // The settings without a default stand in the file as comments.
     let text = DEFAULTS.replace("# workers", "workers").replace("# endpoint", "endpoint");
-    let text = text.replace("# region", "region").replace("# ca_file", "ca_file");
+    let text = text
+        .replace("# token_sha256", "token_sha256")
+        .replace("# region", "region")
+        .replace("# ca_file", "ca_file");
     let table: toml::Table = text.parse().unwrap();
     let keys = table.iter().flat_map(|(key, value)| match value {
         toml::Value::Table(section) => {

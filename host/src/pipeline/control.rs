@@ -1,11 +1,14 @@
 //! What a worker is told, beside its records.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::status::Shared;
-use crate::{kafka::Placed, record::Lane};
+use super::{meters::Meters, plan::Plan, rows::Rows, status::Shared};
+use crate::{events::Cut, kafka::Placed, record::Lane};
 
 /// A bounded queue of these leads to each worker: a worker reads it before it looks at a batch.
 #[derive(Debug)]
@@ -18,7 +21,55 @@ pub(super) enum Control {
     Drain(Sender<()>),
 }
 
-/// How many of these wait at most. The event thread sends one an assignment, so it waits only behind a worker that is busy for minutes.
+/// Another version of the component, ready to take the next batch.
+#[derive(Debug)]
+pub(super) struct Swap {
+    pub plan: Arc<Plan>,
+    pub rows: Rows,
+    pub meters: Meters,
+    /// Told when it works.
+    pub done: Sender<Swapped>,
+}
+
+/// A worker runs another version.
+#[derive(Debug)]
+pub(super) struct Swapped {
+    /// Where its lanes go over.
+    pub cut: Vec<Cut>,
+    /// How long its records waited.
+    pub pause: Duration,
+    /// What made the rows until then. Dropping it takes a while, so somebody else does.
+    pub retired: Rows,
+}
+
+/// Holds the newest of what is put into it, so that whoever takes it never has to work off a queue.
+#[derive(Debug)]
+pub(super) struct Mailbox<T>(Mutex<Option<T>>);
+
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// Puts something in; what was not taken before comes back.
+    pub(super) fn put(&self, new: T) -> Option<T> {
+        self.0.lock().expect("nothing panics while it holds this lock").replace(new)
+    }
+
+    /// Puts back what was taken, unless something newer came meanwhile.
+    pub(super) fn put_back(&self, taken: T) {
+        self.0.lock().expect("nothing panics while it holds this lock").get_or_insert(taken);
+    }
+
+    /// Takes it out.
+    pub(super) fn take(&self) -> Option<T> {
+        self.0.lock().expect("nothing panics while it holds this lock").take()
+    }
+}
+
+/// How many controls wait at most. The event thread sends one an assignment, so it waits only behind a worker that is busy for minutes.
 pub(super) const QUEUE: usize = 64;
 
 /// How often whoever waits for answers looks whether the pipeline still lives.

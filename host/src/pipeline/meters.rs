@@ -31,16 +31,27 @@ pub(super) struct Meters {
 
 impl Meters {
     pub(super) fn new(pipeline: &str, component: &str, digest: &str) -> Self {
-        let label = |name: &'static str, value: &str| Label::new(name, value.to_owned());
-        Self {
-            labels: [
-                label("pipeline", pipeline),
-                label("component", component),
-                label("digest", digest),
-            ]
-            .into(),
-            newest: Arc::new(AtomicI64::new(i64::MIN)),
-        }
+        let labels = [
+            Label::new("pipeline", pipeline.to_owned()),
+            Label::new("component", component.to_owned()),
+            Label::new("digest", digest.to_owned()),
+        ];
+        Self { labels: labels.into(), newest: Arc::new(AtomicI64::new(i64::MIN)) }
+    }
+
+    /// The same pipeline's, with another version of its component.
+    pub(super) fn of(&self, component: &str, digest: &str) -> Self {
+        let labels = [
+            self.labels[0].clone(),
+            Label::new("component", component.to_owned()),
+            Label::new("digest", digest.to_owned()),
+        ];
+        Self { labels: labels.into(), newest: Arc::clone(&self.newest) }
+    }
+
+    /// A worker went over to another version.
+    pub(super) fn swapped(&self, pause: Duration) {
+        histogram!(names::SWAP_PAUSE_SECONDS, self.pipeline()).record(pause);
     }
 
     fn pipeline(&self) -> Vec<Label> {
@@ -102,11 +113,6 @@ impl Meters {
             gauge!(names::LAG_SECONDS, self.pipeline()).set(float(age.cast_unsigned()) / 1000.0);
         }
         gauge!(names::LAST_COMMIT_AGE_SECONDS, self.pipeline()).set(last_commit.as_secs_f64());
-    }
-
-    /// The component was compiled.
-    pub(super) fn compiled(&self, took: Duration) {
-        histogram!(names::COMPILE_SECONDS, vec![self.labels[1].clone()]).record(took);
     }
 
     /// A call of the transform failed.

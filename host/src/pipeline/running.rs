@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use tokio::{
     runtime::Handle,
     time::{interval, timeout_at},
@@ -17,19 +17,21 @@ use tokio::{
 use super::{
     closer::{self, Closer},
     committer::Committer,
-    control::{self, Control},
+    control::{self, Control, Mailbox, Swap, Swapped},
     guest::Guest,
     lanes::Lanes,
     meters::Meters,
-    prepare::{Prepared, decoder},
+    plan::{Plan, decoder},
+    prepare::Prepared,
     rows::Rows,
     status::Shared,
     supervisor,
-    worker::{Setting, Worker},
+    worker::{Setting, Ways, Worker},
 };
 use crate::{
     budget::Budget,
     config::{self, Format},
+    events::Events,
     fault::Fault,
     kafka::Source,
 };
@@ -45,6 +47,9 @@ pub(super) struct Running {
     committer: Arc<Committer>,
     source: Arc<Source>,
     lanes: Arc<Lanes>,
+    /// One a worker.
+    swaps: Vec<Arc<Mailbox<Swap>>>,
+    meters: Meters,
     threads: Vec<JoinHandle<()>>,
     runtime: Handle,
 }
@@ -53,6 +58,7 @@ pub(super) struct Running {
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub host: config::Host,
+    pub events: Events,
     pub budget: Arc<Budget>,
     /// Bytes that librdkafka may hold for this pipeline.
     pub queue_bytes: u64,
@@ -69,23 +75,11 @@ impl Running {
         prepared: &Prepared,
         shared: Arc<Shared>,
     ) -> Result<Self, Fault> {
-        let Surroundings { host, budget, queue_bytes, runtime, writer } = around;
-        let transform = &pipeline.transforms[0];
-        let (name, workers) = (&pipeline.name, prepared.workers);
-        let meters = Meters::new(name, prepared.component.name(), prepared.component.digest());
+        let Surroundings { host, budget, queue_bytes, runtime, writer, .. } = around;
+        let (name, workers, plan) = (&pipeline.name, prepared.workers, &prepared.plan);
+        let meters = Meters::new(name, plan.component.name(), plan.component.digest());
         // Instances are made before anything is written or the group is joined: what they refuse costs nothing.
-        let mut rows = Vec::with_capacity(workers);
-        for _ in 0..workers {
-            let decoder = decoder(pipeline, &prepared.descriptor.input)?;
-            let guest = Guest::new(&prepared.component, name, transform, &meters, decoder)?;
-            rows.push(Rows {
-                guest,
-                places: prepared.places.clone(),
-                outputs: Arc::clone(&prepared.outputs),
-                on_error: transform.on_error,
-                meters: meters.clone(),
-            });
-        }
+        let rows = instances(pipeline, plan, &meters, workers)?;
         let committer = runtime.block_on(Committer::open(
             prepared.store.clone(),
             name,
@@ -131,14 +125,15 @@ impl Running {
             lanes: Arc::clone(&lanes),
             shared: Arc::clone(&shared),
             meters: meters.clone(),
-            outputs: Arc::clone(&prepared.outputs),
+            outputs: Arc::clone(&plan.outputs),
             budget: Arc::clone(budget),
             scratch: host.scratch.clone(),
             flush: pipeline.flush,
-            transforms: Arc::clone(&prepared.transforms),
+            transforms: Arc::clone(&plan.transforms),
             runtime: runtime.clone(),
         };
         let mut threads = Vec::with_capacity(2 * workers);
+        let swaps: Vec<Arc<Mailbox<Swap>>> = (0..workers).map(|_| Arc::default()).collect();
         for (number, ((queue, rows), controls)) in
             queues.into_iter().zip(rows).zip(receivers).enumerate()
         {
@@ -154,22 +149,40 @@ impl Running {
                 budget: Arc::clone(budget),
                 runtime: runtime.clone(),
             };
-            let worker = Worker::new(number, setting.clone(), queue, controls, jobs, rows, fenced)?;
+            let ways =
+                Ways { queue, controls, swaps: Arc::clone(&swaps[number]), closer: jobs, fenced };
+            let worker = Worker::new(number, setting.clone(), ways, rows)?;
             threads.push(spawn(format!("closer-{number}"), &shared, move || closer.run(&queued))?);
             threads.push(spawn(format!("worker-{number}"), &shared, move || worker.run())?);
-        }
-        if let Some(took) = prepared.component.compiled_in() {
-            meters.compiled(took);
         }
         let watched = Watched {
             source: Arc::downgrade(&source),
             committer: Arc::downgrade(&committer),
             shared: Arc::clone(&shared),
-            meters,
+            meters: meters.clone(),
         };
         runtime.spawn(watched.watch());
         let (name, runtime) = (name.clone(), runtime.clone());
-        Ok(Self { name, shared, committer, source, lanes, threads, runtime })
+        Ok(Self { name, shared, committer, source, lanes, swaps, meters, threads, runtime })
+    }
+
+    /// Has all workers go over to another version, each when it can do so without a pause; the answer tells of each that did.
+    ///
+    /// # Errors
+    /// When an instance can't be made: then nothing has changed.
+    pub(super) fn swap(
+        &self,
+        pipeline: &config::Pipeline,
+        plan: &Arc<Plan>,
+    ) -> Result<Receiver<Swapped>, Fault> {
+        let meters = self.meters.of(plan.component.name(), plan.component.digest());
+        let instances = instances(pipeline, plan, &meters, self.swaps.len())?;
+        let (done, dones) = bounded(self.swaps.len());
+        for (mailbox, rows) in self.swaps.iter().zip(instances) {
+            let (plan, meters, done) = (Arc::clone(plan), meters.clone(), done.clone());
+            drop(mailbox.put(Swap { plan, rows, meters, done }));
+        }
+        Ok(dones)
     }
 
     /// Leaves the group after a failure. The threads end by themselves: at once, or when the store lets go of them.
@@ -213,6 +226,27 @@ impl Running {
         drop(self.source);
         Ok(())
     }
+}
+
+/// An instance for each worker.
+fn instances(
+    pipeline: &config::Pipeline,
+    plan: &Plan,
+    meters: &Meters,
+    workers: usize,
+) -> Result<Vec<Rows>, Fault> {
+    let transform = &pipeline.transforms[0];
+    let instance = |_| {
+        let decoder = decoder(pipeline, &plan.descriptor.input)?;
+        Ok(Rows {
+            guest: Guest::new(&plan.component, &pipeline.name, transform, meters, decoder)?,
+            places: plan.places.clone(),
+            outputs: Arc::clone(&plan.outputs),
+            on_error: transform.on_error,
+            meters: meters.clone(),
+        })
+    };
+    (0..workers).map(instance).collect()
 }
 
 /// A run that lasts so long works, even if it has no lanes.

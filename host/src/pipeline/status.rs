@@ -47,6 +47,8 @@ pub struct PipelineStatus {
     pub state: State,
     /// Why it is not RUNNING.
     pub reason: Option<String>,
+    /// What it runs, in order.
+    pub transforms: Vec<RunningTransform>,
     /// Records that were processed since the start, committed or not.
     pub processed: Counts,
     /// Records that were committed since the start.
@@ -59,6 +61,17 @@ pub struct PipelineStatus {
     pub flushes: u64,
     /// Flushes that another replica fenced since the start.
     pub fenced: u64,
+}
+
+/// A transform that a pipeline runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunningTransform {
+    /// The component's name.
+    pub component: String,
+    /// SHA-256 of its file.
+    pub digest: String,
+    /// Its version, as it says itself.
+    pub version: String,
 }
 
 /// What the threads of one run of a pipeline share: its counts, which go on from run to run, and the fault that ends the run.
@@ -121,6 +134,7 @@ impl Shared {
             name: name.to_owned(),
             state: State::Running,
             reason: None,
+            transforms: Vec::new(),
             processed: Counts::default(),
             committed: Counts::default(),
             files: 0,
@@ -162,6 +176,11 @@ impl Shared {
 
     pub(super) fn status(&self) -> PipelineStatus {
         self.lock().status.clone()
+    }
+
+    /// Notes what it runs from now on.
+    pub(super) fn runs(&self, transforms: Vec<RunningTransform>) {
+        self.lock().status.transforms = transforms;
     }
 
     /// Notes a commit.

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::{
     closer::{Job, SealedFile, SealedFlush},
     committer::Committer,
-    control::Control,
+    control::{Control, Mailbox, Swap, Swapped},
     lanes::Lanes,
     ledger::{Fit, Ledger},
     meters::Meters,
@@ -26,6 +26,7 @@ use crate::{
     budget::{Budget, Share},
     commit::{manifest::TransformId, names},
     config,
+    events::Cut,
     fault::Fault,
     kafka::{Placed, Rewind, Source, WorkerQueue},
     parquet::{Files, OutputSpec, Sealed},
@@ -63,21 +64,28 @@ pub(super) struct Setting {
 /// A worker.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub number: usize,
-    pub setting: Setting,
-    pub queue: WorkerQueue,
-    pub controls: Receiver<Control>,
-    pub closer: Sender<Job>,
-    pub rows: Rows,
+    number: usize,
+    setting: Setting,
+    ways: Ways,
+    rows: Rows,
     ledger: Ledger,
     share: Arc<Share>,
     files: Files<StageWriter>,
     flush: Option<OpenFlush>,
     /// Counts rewinds, from 1.
     era: u64,
-    /// Written by the closer: the last era of which a flush was fenced by another replica, which moved a lane.
-    fenced: Arc<AtomicU64>,
     last_record: Instant,
+}
+
+/// How a worker hears of the others, and they of it.
+#[derive(Debug)]
+pub(super) struct Ways {
+    pub queue: WorkerQueue,
+    pub controls: Receiver<Control>,
+    pub swaps: Arc<Mailbox<Swap>>,
+    pub closer: Sender<Job>,
+    /// Written by the closer: the last era of which a flush was fenced by another replica, which moved a lane.
+    pub fenced: Arc<AtomicU64>,
 }
 
 /// The flush that is being filled.
@@ -93,11 +101,8 @@ impl Worker {
     pub(super) fn new(
         number: usize,
         setting: Setting,
-        queue: WorkerQueue,
-        controls: Receiver<Control>,
-        closer: Sender<Job>,
+        ways: Ways,
         rows: Rows,
-        fenced: Arc<AtomicU64>,
     ) -> Result<Self, Fault> {
         let share = setting.budget.share();
         let files = open_files(&setting, &share)?;
@@ -105,16 +110,13 @@ impl Worker {
         Ok(Self {
             number,
             setting,
-            queue,
-            controls,
-            closer,
+            ways,
             rows,
             ledger,
             share,
             files,
             flush: None,
             era: 1,
-            fenced,
             last_record,
         })
     }
@@ -142,15 +144,16 @@ impl Worker {
         if let Some(reason) = self.due() {
             self.seal(reason, Vec::new())?;
         }
+        self.swap()?;
         if self.share.should_wait() {
             // The brokers keep what is not fetched. A control message ends the wait.
             let mut told = Select::new();
-            told.recv(&self.controls);
+            told.recv(&self.ways.controls);
             told.ready_timeout(MEMORY_WAIT).ok();
             return Ok(true);
         }
         let fetch = Instant::now();
-        let batches = self.queue.fetch(FETCH_WAIT, BATCH_RECORDS, BATCH_BYTES)?;
+        let batches = self.ways.queue.fetch(FETCH_WAIT, BATCH_RECORDS, BATCH_BYTES)?;
         if batches.is_empty() {
             return Ok(true);
         }
@@ -185,12 +188,38 @@ impl Worker {
         (self.last_record.elapsed() >= self.setting.flush.idle).then_some("idle")
     }
 
+    /// Goes over to another version, if there is one: what the old one made is sealed, and committed in the background. While
+    /// the closer is busy and has work waiting, the old one goes on, so that no record waits for a commit.
+    fn swap(&mut self) -> Result<(), Fault> {
+        if self.flush.is_some() && self.ways.closer.is_full() {
+            return Ok(());
+        }
+        let Some(Swap { plan, rows, meters, done }) = self.ways.swaps.take() else { return Ok(()) };
+        let start = Instant::now();
+        self.seal("swap", Vec::new())?;
+        self.setting.outputs = Arc::clone(&plan.outputs);
+        self.setting.transforms = Arc::clone(&plan.transforms);
+        self.setting.meters = meters;
+        self.files = open_files(&self.setting, &self.share)?;
+        let retired = std::mem::replace(&mut self.rows, rows);
+        let pause = start.elapsed();
+        self.setting.meters.swapped(pause);
+        let offset = |(lane, _)| {
+            let offset = self.ledger.next(&lane)?;
+            Some(Cut { lane, offset })
+        };
+        let cut = self.ledger.lanes().into_iter().filter_map(offset).collect();
+        // Whoever asked may have gone on to a newer version.
+        done.try_send(Swapped { cut, pause, retired }).ok();
+        Ok(())
+    }
+
     /// Does what it was told; `false` ends the loop.
     fn controls(&mut self) -> Result<bool, Fault> {
-        if self.fenced.load(Ordering::Acquire) == self.era {
+        if self.ways.fenced.load(Ordering::Acquire) == self.era {
             self.rewind()?;
         }
-        while let Ok(control) = self.controls.try_recv() {
+        while let Ok(control) = self.ways.controls.try_recv() {
             match control {
                 Control::Assign(placed) => {
                     for Placed { lane, start, assignment, .. } in placed {
@@ -350,7 +379,7 @@ impl Worker {
 
     fn send(&self, job: Job) -> Result<(), Fault> {
         // A closer ends before its worker only after it has failed the pipeline with the reason.
-        self.closer.send(job).map_err(|_| Fault::bug("the closer of a worker is gone"))
+        self.ways.closer.send(job).map_err(|_| Fault::bug("the closer of a worker is gone"))
     }
 }
 

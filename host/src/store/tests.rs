@@ -317,6 +317,11 @@ async fn a_folder_that_is_gone_is_not_an_empty_store() {
         store.get("_log/p/x").await.unwrap_err(),
         store.size("_log/p/x").await.unwrap_err(),
         store.list("_log/p", None).await.unwrap_err(),
+        store.put("_log/p/x", Bytes::new()).await.unwrap_err(),
+        match store.create("_log/p/x", Bytes::new()).await {
+            Created::Ok => panic!("nothing can be created in a folder that is gone"),
+            Created::Other(fault) => fault,
+        },
         store
             .stage("data/p/out/x".into(), Handle::current(), &Budget::new(u64::MAX).share())
             .finish()
@@ -324,6 +329,7 @@ async fn a_folder_that_is_gone_is_not_an_empty_store() {
     ] {
         assert!(fault.retry && fault.to_string().contains("is gone"), "{fault}");
     }
+    assert!(!folder.path().exists(), "nobody made it again");
 }
 
 #[tokio::test]

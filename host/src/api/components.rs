@@ -1,0 +1,156 @@
+//! `/v1/components`: which versions there are, which one runs, upload and rollback.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{
+        Path, State,
+        rejection::{BytesRejection, JsonRejection},
+    },
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Problem, Shown};
+use crate::{
+    config,
+    registry::{History, Outcome, Refusal, Version},
+};
+
+/// A component, as people see it.
+#[derive(Debug, Serialize)]
+struct Component {
+    name: String,
+    /// `null` while all that came was refused.
+    current: Option<Current>,
+    refused: Vec<Refusal>,
+    /// Pipelines that name it.
+    used_by: Vec<String>,
+}
+
+/// The version that runs.
+#[derive(Debug, Serialize)]
+struct Current {
+    #[serde(flatten)]
+    version: Version,
+    /// Counts the choices of a version.
+    generation: u64,
+    /// When it was chosen.
+    chosen: String,
+}
+
+/// Which version to go back to.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RollBack {
+    /// Its digest, with or without `sha256:`.
+    digest: String,
+}
+
+impl Component {
+    fn new(name: String, history: History, used_by: Vec<String>) -> Self {
+        let current = history.current.as_deref().and_then(|digest| history.version(digest));
+        let current = current.cloned().map(|version| Current {
+            version,
+            generation: history.generation,
+            chosen: history.since.clone(),
+        });
+        Self { name, current, refused: history.refused, used_by }
+    }
+}
+
+/// All components.
+pub(super) async fn list(State(shown): State<Shown>) -> Result<Json<Value>, Problem> {
+    let control = shown.control()?;
+    let components = control.components().into_iter().map(|(name, history)| {
+        let users = control.users(&name);
+        Component::new(name, history, users)
+    });
+    Ok(Json(json!({ "components": components.collect::<Vec<_>>() })))
+}
+
+/// One component.
+pub(super) async fn get(
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(described(&shown, name)?))
+}
+
+/// All versions of a component, the newest first.
+pub(super) async fn versions(
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let History { mut versions, mut refused, .. } = history(&shown, &name)?;
+    versions.reverse();
+    refused.reverse();
+    Ok(Json(json!({ "versions": versions, "refused": refused })))
+}
+
+/// Takes a component in: the body is the file.
+pub(super) async fn put(
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+    wasm: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    if !config::is_name(&name) {
+        let text = format!("`{name}` cannot be the name of a component");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_NAME", text)
+            .suggest("use lower-case letters, digits and `-`, at most 63"));
+    }
+    let wasm = wasm
+        .map_err(|rejection| Problem::new(rejection.status(), "BAD_BODY", rejection.body_text()))?;
+    let control = shown.control()?;
+    match control.upload(name.clone(), wasm).await? {
+        Outcome::Refused(reason) => {
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "COMPONENT_REFUSED", reason)
+                .suggest("what ran before runs on"))
+        }
+        Outcome::Accepted | Outcome::Unchanged => Ok(Json(described(&shown, name)?)),
+    }
+}
+
+/// Makes an earlier version the current one.
+pub(super) async fn roll_back(
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+    body: Result<Json<RollBack>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Json(RollBack { digest }) = body.map_err(|rejection| {
+        Problem::new(rejection.status(), "BAD_BODY", rejection.body_text())
+            .suggest("send {\"digest\": \"sha256:…\"}")
+    })?;
+    history(&shown, &name)?;
+    let digest = digest.trim_start_matches("sha256:").to_ascii_lowercase();
+    match shown.control()?.roll_back(name.clone(), digest).await? {
+        Outcome::Refused(reason) => {
+            Err(Problem::new(StatusCode::CONFLICT, "COMPONENT_REFUSED", reason)
+                .suggest("what ran before runs on"))
+        }
+        Outcome::Accepted | Outcome::Unchanged => Ok(Json(described(&shown, name)?)),
+    }
+}
+
+/// Forgets a component that nobody uses.
+pub(super) async fn delete(
+    State(shown): State<Shown>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Problem> {
+    history(&shown, &name)?;
+    shown.control()?.remove(name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn history(shown: &Shown, name: &str) -> Result<History, Problem> {
+    shown.control()?.components().remove(name).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "NO_COMPONENT", format!("there is no component {name}"))
+            .suggest("see /v1/components")
+    })
+}
+
+fn described(shown: &Shown, name: String) -> Result<Value, Problem> {
+    let (history, users) = (history(shown, &name)?, shown.control()?.users(&name));
+    Ok(json!(Component::new(name, history, users)))
+}

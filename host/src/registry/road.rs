@@ -1,0 +1,450 @@
+//! The road of a version: from its bytes to the pipelines. One at a time.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use metrics::histogram;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+
+use super::{
+    Checked, Objection, Outcome, Users,
+    folder::{Candidate, Folder},
+    journal::Journal,
+    log::{Change, History, Log, Road},
+    missing,
+};
+use crate::{
+    engine::{Component, Engine},
+    events::{Events, What},
+    fault::{Blame, Fault},
+    telemetry::COMPILE_SECONDS,
+};
+
+/// All that a version meets on its way.
+#[derive(Debug)]
+pub(super) struct RoadWorks {
+    pub journal: Journal,
+    pub folder: Folder,
+    pub engine: Arc<Engine>,
+    pub events: Events,
+    pub runtime: Handle,
+    /// The versions that the users of each name run in this process.
+    pub running: BTreeMap<String, Arc<Component>>,
+    /// Versions that other replicas accepted and this one can't run, by name.
+    pub stuck: BTreeMap<String, String>,
+    /// What was told last of the surroundings: told again only when it changes.
+    pub trouble: Option<String>,
+    pub shown: Arc<Mutex<BTreeMap<String, History>>>,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// At once: more is waiting.
+    Now,
+    /// Soon: a file is being written.
+    Soon,
+    /// When something happens.
+    Later,
+}
+
+/// A version that can run.
+struct Good {
+    component: Arc<Component>,
+    checked: Option<Checked>,
+}
+
+impl RoadWorks {
+    /// One look at everything: what other replicas chose, then the folder. One file a turn, those of used names first.
+    pub(super) fn turn(&mut self, users: &dyn Users, renamed: &BTreeSet<String>) -> Next {
+        match self.look(users, renamed) {
+            Ok(next) => {
+                self.trouble = None;
+                next
+            }
+            Err(fault) => {
+                let text = fault.to_string();
+                if self.trouble.as_ref() != Some(&text) {
+                    tracing::warn!(help = fault.help, "components wait, trying on: {text}");
+                    self.trouble = Some(text);
+                }
+                Next::Later
+            }
+        }
+    }
+
+    fn look(&mut self, users: &dyn Users, renamed: &BTreeSet<String>) -> Result<Next, Fault> {
+        let scanned = self.folder.scan(renamed, Instant::now(), |name| users.against(name));
+        self.runtime.block_on(self.journal.follow())?;
+        self.show();
+        self.converge(users)?;
+        let (mut candidates, soon) = match scanned {
+            Ok(scanned) => scanned,
+            // A folder that is gone changes nothing, nor one that was never there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Next::Later),
+            Err(error) => {
+                let text = format!("look into {}", self.folder.path().display());
+                return Err(Fault::outside(text).caused_by(error));
+            }
+        };
+        candidates.sort_by_key(|candidate| users.against(&candidate.name).is_empty());
+        let Some(candidate) = candidates.first() else {
+            return Ok(if soon { Next::Soon } else { Next::Later });
+        };
+        let settled = self.candidate(users, candidate)?;
+        Ok(if candidates.len() > 1 && settled { Next::Now } else { Next::Soon })
+    }
+
+    /// Tries a file; whether that was the last word on it.
+    fn candidate(&mut self, users: &dyn Users, candidate: &Candidate) -> Result<bool, Fault> {
+        let name = &candidate.name;
+        let against = users.against(name);
+        let wasm = match self.folder.read(candidate) {
+            Ok(Some(wasm)) => wasm,
+            Ok(None) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => {
+                let path = self.folder.file(name);
+                tracing::warn!(path = %path.display(), "component can't be read: {error}");
+                self.folder.tried(candidate, against);
+                return Ok(true);
+            }
+        };
+        let digest = hex::encode(Sha256::digest(&wasm));
+        if !self.knows(name, &digest, &against) {
+            match self.try_out(users, name, &wasm, true)? {
+                Ok(good) => self.accept(users, good, wasm.into(), Road::Folder)?,
+                // It may be wrong only because it is not whole yet.
+                Err(_) if !candidate.whole => return Ok(false),
+                Err(objection) => {
+                    self.refuse(users, name, &digest, objection.reason, Road::Folder)?;
+                }
+            }
+        }
+        self.folder.tried(candidate, against);
+        Ok(true)
+    }
+
+    pub(super) fn settle(&mut self, users: &dyn Users, keeping: bool) -> Result<(), Fault> {
+        // A folder that is not there is told of when a component is picked from it.
+        let candidates = self.folder.all(|name| users.against(name)).unwrap_or_default();
+        for candidate in candidates {
+            let name = &candidate.name;
+            let against = users.against(name);
+            if against.is_empty() {
+                continue;
+            }
+            let Ok(Some(wasm)) = self.folder.read(&candidate) else { continue };
+            let digest = hex::encode(Sha256::digest(&wasm));
+            if !self.knows(name, &digest, &against) {
+                match self.try_out(users, name, &wasm, true)? {
+                    Ok(good) if keeping => self.accept(users, good, wasm.into(), Road::Folder)?,
+                    Ok(good) => drop(self.running.insert(name.clone(), good.component)),
+                    Err(objection) if !keeping || self.journal.log().current(name).is_none() => {
+                        return Err(objection.fault);
+                    }
+                    Err(objection) => {
+                        self.refuse(users, name, &digest, objection.reason, Road::Folder)?;
+                    }
+                }
+            }
+            if keeping {
+                self.folder.tried(&candidate, against);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn upload(
+        &mut self,
+        users: &dyn Users,
+        name: &str,
+        wasm: Bytes,
+    ) -> Result<Outcome, Fault> {
+        self.runtime.block_on(self.journal.follow())?;
+        let digest = hex::encode(Sha256::digest(&wasm));
+        if self.journal.log().current(name) == Some(&digest) {
+            return Ok(Outcome::Unchanged);
+        }
+        let history = self.journal.log().component(name);
+        if history.is_some_and(|history| history.version(&digest).is_some()) {
+            return self.roll_back(users, name, &digest);
+        }
+        match self.try_out(users, name, &wasm, true)? {
+            Ok(good) => {
+                self.accept(users, good, wasm, Road::Upload)?;
+                Ok(Outcome::Accepted)
+            }
+            Err(Objection { reason, .. }) => {
+                self.refuse(users, name, &digest, reason.clone(), Road::Upload)?;
+                Ok(Outcome::Refused(reason))
+            }
+        }
+    }
+
+    pub(super) fn roll_back(
+        &mut self,
+        users: &dyn Users,
+        name: &str,
+        digest: &str,
+    ) -> Result<Outcome, Fault> {
+        self.runtime.block_on(self.journal.follow())?;
+        let log = self.journal.log();
+        let from = log.current(name).map(str::to_owned);
+        if from.as_deref() == Some(digest) {
+            return Ok(Outcome::Unchanged);
+        }
+        if log.component(name).and_then(|history| history.version(digest)).is_none() {
+            let text = format!("component {name} has no version sha256:{digest}");
+            return Err(Fault::config(text)
+                .code("UNKNOWN_VERSION")
+                .help(format!("see /v1/components/{name}/versions")));
+        }
+        let wasm = self.bytes(name, digest)?;
+        let good = match self.try_out(users, name, &wasm, false)? {
+            Ok(good) => good,
+            Err(Objection { reason, .. }) => return Ok(Outcome::Refused(reason)),
+        };
+        let (component, to) = (name.to_owned(), digest.to_owned());
+        let choose = |log: &Log| {
+            let (component, digest) = (component.clone(), to.clone());
+            (log.current(name) != Some(digest.as_str()))
+                .then_some(Change::Choose { component, digest })
+        };
+        if self.runtime.block_on(self.journal.append(choose))? {
+            self.events.tell(What::RolledBack {
+                component: component.clone(),
+                from,
+                to: to.clone(),
+            });
+        }
+        self.run(good);
+        Ok(Outcome::Accepted)
+    }
+
+    pub(super) fn remove(&mut self, users: &dyn Users, name: &str) -> Result<bool, Fault> {
+        self.runtime.block_on(self.journal.follow())?;
+        if !users.against(name).is_empty() {
+            let text = format!("component {name} is used by a pipeline");
+            return Err(Fault::config(text).code("IN_USE").help("delete the pipeline first"));
+        }
+        let path = self.folder.file(name);
+        let deleted = match fs::remove_file(&path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                let text = format!("delete {}", path.display());
+                return Err(Fault::outside(text).permanent().caused_by(error));
+            }
+        };
+        let component = name.to_owned();
+        let remove = |log: &Log| {
+            let component = component.clone();
+            log.component(name).map(|_| Change::Remove { component })
+        };
+        let forgotten = self.runtime.block_on(self.journal.append(remove))?;
+        self.running.remove(name);
+        self.show();
+        Ok(deleted || forgotten)
+    }
+
+    /// The version that all users of a name are to run.
+    pub(super) fn current(&mut self, name: &str) -> Result<Arc<Component>, Fault> {
+        if let Some(running) = self.running.get(name) {
+            return Ok(Arc::clone(running));
+        }
+        let Some(digest) = self.journal.log().current(name) else {
+            return Err(missing(&self.folder, name));
+        };
+        let component = self.load(name, &self.bytes(name, digest)?)?;
+        self.running.insert(name.to_owned(), Arc::clone(&component));
+        Ok(component)
+    }
+
+    pub(super) fn pinned(&mut self, name: &str, digest: &str) -> Result<Arc<Component>, Fault> {
+        if let Some(running) = self.running.get(name).filter(|running| running.digest() == digest) {
+            return Ok(Arc::clone(running));
+        }
+        match self.find(name, digest)? {
+            Ok(wasm) => self.load(name, &wasm),
+            Err(Some(other)) => {
+                let text =
+                    format!("{name}@sha256:{digest} is pinned, the folder has sha256:{other}");
+                let help = "put the pinned build into the folder, or change the pin";
+                Err(Fault::config(text).help(help))
+            }
+            Err(None) => Err(missing(&self.folder, name)),
+        }
+    }
+
+    /// The bytes of an accepted version.
+    fn bytes(&self, name: &str, digest: &str) -> Result<Bytes, Fault> {
+        self.find(name, digest)?.map_err(|_| {
+            let text = format!("the bytes of {name}@sha256:{digest} are gone from the store");
+            Fault::outside(text)
+                .permanent()
+                .help("restore them from the bucket's versions, or upload the component again")
+        })
+    }
+
+    /// Bytes of a digest, from the folder or the store; else the digest that the folder has.
+    fn find(&self, name: &str, digest: &str) -> Result<Result<Bytes, Option<String>>, Fault> {
+        let mut other = None;
+        if let Ok(wasm) = fs::read(self.folder.file(name)) {
+            let found = hex::encode(Sha256::digest(&wasm));
+            if found == digest {
+                return Ok(Ok(wasm.into()));
+            }
+            other = Some(found);
+        }
+        let kept = self.runtime.block_on(self.journal.kept(digest))?;
+        let kept = kept.filter(|wasm| hex::encode(Sha256::digest(wasm)) == digest);
+        Ok(kept.ok_or(other))
+    }
+
+    /// Whether a digest says nothing new.
+    fn knows(&self, name: &str, digest: &str, against: &str) -> bool {
+        let history = self.journal.log().component(name);
+        history.is_some_and(|history| history.knows(digest, against))
+    }
+
+    /// Loads a version and tries it for whoever uses its name. One that nobody uses only says what it is.
+    ///
+    /// # Errors
+    /// The surroundings' fault, or ours: it says nothing of the version.
+    fn try_out(
+        &self,
+        users: &dyn Users,
+        name: &str,
+        wasm: &[u8],
+        comparing: bool,
+    ) -> Result<Result<Good, Objection>, Fault> {
+        let tried = (|| {
+            let blame = |fault| Objection::new(fault, |fault| users.blame(name, fault));
+            let component = self.load(name, wasm).map_err(blame)?;
+            let checked = if users.against(name).is_empty() {
+                component.look().map_err(blame)?;
+                None
+            } else {
+                Some(users.check(&component, comparing)?)
+            };
+            Ok(Good { component, checked })
+        })();
+        match tried {
+            Err(Objection { fault, .. }) if matches!(fault.blame, Blame::Outside | Blame::Bug) => {
+                Err(fault)
+            }
+            tried => Ok(tried),
+        }
+    }
+
+    fn load(&self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
+        let component = self.engine.load(name, wasm)?;
+        if let Some(took) = component.compiled_in() {
+            histogram!(COMPILE_SECONDS, "component" => name.to_owned()).record(took);
+        }
+        Ok(component)
+    }
+
+    /// Keeps a version, makes it the current one, and has it run.
+    fn accept(
+        &mut self,
+        users: &dyn Users,
+        good: Good,
+        wasm: Bytes,
+        road: Road,
+    ) -> Result<(), Fault> {
+        let (name, digest) = (good.component.name().to_owned(), good.component.digest().to_owned());
+        let (bytes, against) = (wasm.len() as u64, users.against(&name));
+        let version = good.checked.as_ref().map(|checked| checked.version.clone());
+        self.runtime.block_on(self.journal.keep(&digest, wasm))?;
+        let accept = |log: &Log| {
+            // Another replica may have been faster, and a person may have gone on from there.
+            let known = log.component(&name).and_then(|history| history.version(&digest)).is_some();
+            let (component, digest, version) = (name.clone(), digest.clone(), version.clone());
+            (!known).then_some(Change::Accept { component, digest, version, bytes, road })
+        };
+        if self.runtime.block_on(self.journal.append(accept))? {
+            let (component, version, road) = (name.clone(), version.clone(), road.name());
+            self.events.tell(What::Loaded { component, digest: digest.clone(), version, road });
+        }
+        if self.journal.log().current(&name) == Some(&digest) && !against.is_empty() {
+            self.run(good);
+        }
+        self.show();
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        users: &dyn Users,
+        name: &str,
+        digest: &str,
+        reason: String,
+        road: Road,
+    ) -> Result<(), Fault> {
+        let against = users.against(name);
+        let refuse = |log: &Log| {
+            let known = log.component(name).is_some_and(|history| history.knows(digest, &against));
+            let (component, digest) = (name.to_owned(), digest.to_owned());
+            let (reason, against) = (reason.clone(), against.clone());
+            (!known).then_some(Change::Refuse { component, digest, reason, against, road })
+        };
+        self.runtime.block_on(self.journal.append(refuse))?;
+        self.show();
+        let (component, digest) = (name.to_owned(), digest.to_owned());
+        self.events.tell(What::Refused { component, digest, road: road.name(), reason });
+        Ok(())
+    }
+
+    /// Has the users of a name run the version that the log says they do.
+    fn converge(&mut self, users: &dyn Users) -> Result<(), Fault> {
+        let log = self.journal.log();
+        let is_behind = |(name, running): &(&String, &Arc<Component>)| {
+            let current = log.current(name);
+            current.is_some_and(|digest| digest != running.digest())
+                && self.stuck.get(*name).map(String::as_str) != current
+        };
+        let behind: Vec<String> =
+            self.running.iter().filter(is_behind).map(|(name, _)| name.clone()).collect();
+        for name in behind {
+            let Some(digest) = self.journal.log().current(&name).map(str::to_owned) else {
+                continue;
+            };
+            let wasm = self.bytes(&name, &digest)?;
+            match self.try_out(users, &name, &wasm, false)? {
+                Ok(good) => self.run(good),
+                Err(Objection { reason, .. }) => {
+                    let (component, road) = (name.clone(), "replica");
+                    self.stuck.insert(name, digest.clone());
+                    self.events.tell(What::Refused { component, digest, road, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, good: Good) {
+        let Good { component, checked } = good;
+        let name = component.name().to_owned();
+        self.show();
+        let generation =
+            self.journal.log().component(&name).map_or(0, |history| history.generation);
+        self.stuck.remove(&name);
+        self.running.insert(name, component);
+        if let Some(Checked { swap, .. }) = checked {
+            swap(generation);
+        }
+    }
+
+    fn show(&self) {
+        let components = self.journal.log().components.clone();
+        *self.shown.lock().expect("nothing panics while it holds this lock") = components;
+    }
+}
