@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex},
 };
 
@@ -80,6 +81,32 @@ pub enum What {
         /// The longest time that records waited for it, on any worker.
         pause_seconds: f64,
     },
+}
+
+impl fmt::Display for What {
+    /// In a line, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |digest: &str| digest.chars().take(12).collect::<String>();
+        match self {
+            Self::Loaded { component, digest, version, .. } => {
+                let version = version.as_deref().unwrap_or_default();
+                write!(f, "component {component} {version} ({}) is loaded", short(digest))
+            }
+            Self::Refused { component, digest, reason, .. } => {
+                write!(f, "component {component} ({}) is refused: {reason}", short(digest))
+            }
+            Self::RolledBack { component, to, .. } => {
+                write!(f, "component {component} is rolled back to {}", short(to))
+            }
+            Self::Swapped { pipeline, component, old, new, pause_seconds, .. } => write!(
+                f,
+                "pipeline {pipeline} went over from {component} {} to {} in {:.1} ms",
+                short(old),
+                short(new),
+                pause_seconds * 1000.0
+            ),
+        }
+    }
 }
 
 /// Where a lane goes over from one version to another.

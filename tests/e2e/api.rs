@@ -124,9 +124,11 @@ fn a_component_is_uploaded_refused_rolled_back_and_forgotten() {
 
 #[test]
 fn events_are_followed_as_they_happen_and_from_where_one_left() {
-    let identity = Identity::new(1);
+    let mut identity = Identity::new(1);
     let site = site(StoreKind::Folder, &identity);
+    identity.produce(10);
     let host = site.run().ready();
+    identity.committed(&site, 30);
     let follow = |headers: &[&str]| {
         let stream = host.send("GET", "/v1/events", headers, b"").expect("the host answers");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
@@ -143,7 +145,7 @@ fn events_are_followed_as_they_happen_and_from_where_one_left() {
         (&swapped["old"], &swapped["new"]),
         (&json!(digest(&build(0))), &json!(digest(&build(1))))
     );
-    assert_eq!((&swapped["pipeline"], &swapped["cut"][0]["offset"]), (&json!("copy"), &json!(0)));
+    assert_eq!((&swapped["pipeline"], &swapped["cut"][0]["offset"]), (&json!("copy"), &json!(10)));
     site.rename_into("transforms/stamped.wasm", "garbage");
     let refused = next("refused");
     assert!(refused["id"].as_u64() > swapped["id"].as_u64(), "{refused} {swapped}");

@@ -92,6 +92,17 @@ impl Person {
         Self { folder: clone, home, variables, store: store.join("lake"), bucket }
     }
 
+    /// What a command prints.
+    fn reads(&self, line: &str) -> serde_json::Value {
+        let output = self.shell(&self.here(line)).stdout(Stdio::piped()).output();
+        serde_json::from_slice(&output.expect("a shell runs").stdout).unwrap_or_default()
+    }
+
+    /// A command with the address of this person's host.
+    fn here(&self, line: &str) -> String {
+        line.replace("127.0.0.1:8080", &self.variables["TIDEMILL_LISTEN"])
+    }
+
     /// Does what a block of commands says; those of whoever has built and has addresses are left out.
     fn types(&mut self, block: &str) -> Option<Host> {
         for line in block.lines() {
@@ -241,4 +252,43 @@ fn an_own_transform() {
     let sql = "SELECT count(*) > 0, min(cents) >= 10000, count(DISTINCT \"user\") > 1, count(*) = count(ts) FROM rows";
     let found = reader::query(&person.place(), "data/spenders/spenders", sql);
     assert_eq!(json!(found), json!([[true, true, true, true]]));
+}
+
+#[test]
+fn a_change_while_it_runs() {
+    let mut person = Person::new();
+    let topic = unique("readme");
+    person.types("$ cp host/components/clean-clicks.wasm deploy/transforms/");
+    person.types(&format!("$ tidemill produce --topic {topic} --partitions 4 --records 20000"));
+    let file = person.folder.join("deploy/pipelines/clicks.yaml");
+    let text = fs::read_to_string(&file).expect("it can be read");
+    let text =
+        text.replace("topics: [clicks]", &format!("topics: [{topic}]\n    group_id: {topic}"));
+    fs::write(&file, text).expect("it can be written");
+    let host =
+        person.types("$ tidemill run --config deploy/tidemill.toml").expect("it is the host");
+    let blocks = blocks("Change it while it runs");
+    let commands: Vec<&str> = blocks.iter().flat_map(|(_, text)| text.lines()).collect();
+    let command = |part: &str| {
+        let line = commands.iter().find(|line| line.contains(part));
+        line.and_then(|line| line.strip_prefix("$ ")).expect("the README has it")
+    };
+    let runs = |person: &Person, version: &str| {
+        eventually(&format!("{version} runs"), 30, || {
+            let pipeline = person.reads(command("/v1/pipelines/clicks"));
+            (pipeline["transforms"][0]["version"] == version).then_some(())
+        });
+    };
+    runs(&person, "0.1.0");
+    person.types(&format!("$ {}", command("cp host/components/clean-clicks-2.wasm")));
+    runs(&person, "0.2.0");
+    let uploaded = person.reads(command("curl -s -T"));
+    assert_eq!(uploaded["current"]["version"], "0.2.0", "{uploaded}");
+    let versions = person.reads(command("/versions"));
+    assert_eq!(versions["versions"][1]["version"], "0.1.0", "{versions}");
+    let digest = versions["versions"][1]["digest"].as_str().expect("a digest");
+    let back = person.reads(&command("/rollback").replace('…', digest));
+    assert_eq!(back["current"]["version"], "0.1.0", "{back}");
+    runs(&person, "0.1.0");
+    drain(host);
 }

@@ -272,7 +272,8 @@ fn a_deleted_file_changes_nothing_and_neither_does_a_restart() {
         let host = site.run().ready();
         identity.produce(100);
         identity.committed(&site, 30);
-        assert!(host.events("component").is_empty(), "{}", host.log());
+        let about = |event: &serde_json::Value| event["component"] == "stamped";
+        assert!(!host.events("component").iter().any(about), "{}", host.log());
         host.drain();
     }
     let validated =
@@ -486,4 +487,92 @@ fn a_folder_of_five_hundred_files_delays_nothing() {
     assert!(host.events("component refused").is_empty(), "{}", host.log());
     host.drain();
     identity.judge(&site);
+}
+
+#[test]
+fn swaps_during_rebalances_lose_nothing() {
+    let identity = Identity::new(8);
+    let site = site(StoreKind::Folder, &identity);
+    let first = site.run().ready();
+    let load = Load::start(identity);
+    for stamp in 1..=4 {
+        let second = site.run();
+        site.rename_into(FILE, build(stamp));
+        let second = second.ready();
+        runs(&first, &build(stamp));
+        second.drain();
+    }
+    let mut identity = load.end();
+    identity.produce(100);
+    identity.committed(&site, 50);
+    first.drain();
+    identity.judge(&site);
+    judged(&site, 0..=4);
+}
+
+#[test]
+fn a_pipeline_that_its_component_stopped_goes_on_with_a_mended_one() {
+    let mut identity = Identity::new(2);
+    let site = site(StoreKind::Folder, &identity);
+    // One that traps on every record.
+    site.write(FILE, build(66_666_666));
+    // A second pipeline, so that the host stays when the first one fails.
+    let neighbour =
+        fs::read_to_string(site.path().join("pipelines/copy.yaml")).expect("it was written");
+    let neighbour =
+        neighbour.replace("name: copy", "name: neighbour").replace("stamped", "passthrough-raw");
+    site.write("pipelines/neighbour.yaml", neighbour.replace("group_id: ", "group_id: neighbour-"));
+    identity.produce(500);
+    let host = site.run();
+    eventually("the pipeline failed", 30, || {
+        let (_, body) = host.get("/readyz")?;
+        (body.contains("FAILED") && body.contains("told to trap")).then_some(())
+    });
+    site.rename_into(FILE, build(1));
+    runs(&host, &build(1));
+    identity.committed(&site, 30);
+    let host = host.ready();
+    host.drain();
+    identity.judge(&site);
+    judged(&site, [1]);
+}
+
+#[test]
+fn the_demo_shows_a_swap() {
+    let site = Site::new(StoreKind::Folder);
+    let mut demo = site.start(&["demo", "--dir", "demo"]);
+    let clicks = |demo: &Host| {
+        let (_, body) = demo.get("/v1/pipelines/clicks")?;
+        serde_json::from_str::<serde_json::Value>(&body).ok()
+    };
+    let some = |demo: &Host, version: &str| {
+        eventually(&format!("files of version {version} appear"), 40, || {
+            let status = clicks(demo)?;
+            let committed = status["committed"]["records"].as_u64()?;
+            (status["transforms"][0]["version"] == version && committed > 0).then_some(committed)
+        })
+    };
+    let before = some(&demo, "0.1.0");
+    let line = eventually("the demo says how", 20, || {
+        let log = demo.log();
+        let (_, line) = log.split_once("to change the transform while records flow: ")?;
+        line.lines().next().map(str::to_owned)
+    });
+    let copied =
+        std::process::Command::new("sh").args(["-c", &line]).current_dir(site.path()).status();
+    assert!(copied.is_ok_and(|status| status.success()), "{line}");
+    some(&demo, "0.2.0");
+    eventually("records go on", 20, || {
+        (clicks(&demo)?["committed"]["records"].as_u64()? > before + 20_000).then_some(())
+    });
+    eventually("the demo says so", 20, || {
+        demo.log().contains("pipeline clicks went over from clean-clicks").then_some(())
+    });
+    demo.signal(rustix::process::Signal::INT);
+    let status = demo.ended(40);
+    assert!(status.success(), "{status}: {}", demo.log());
+    let place = reader::Place::Folder(site.path().join("demo/store/data/clicks"));
+    let rows =
+        reader::query(&place, "clean", "SELECT count(*) > count(page), count(page) > 0 FROM rows");
+    assert_eq!(json!(rows), json!([[true, true]]));
 }

@@ -158,15 +158,23 @@ impl Site {
     /// # Panics
     /// When it can't be started.
     pub fn run_with(&self, arguments: &[&str]) -> Host {
+        self.start(&[&["run", "--config", "tidemill.toml"], arguments].concat())
+    }
+
+    /// Starts a command that serves HTTP.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start(&self, arguments: &[&str]) -> Host {
         let free = TcpListener::bind(("127.0.0.1", 0))
             .and_then(|listener| listener.local_addr())
             .expect("a free port");
         let log = self.path().join(format!("{}.log", unique("host")));
         let listen = free.to_string();
-        let mut command = self.command(&["run", "--config", "tidemill.toml", "--listen", &listen]);
+        let mut command = self.command(arguments);
         let output = File::create(&log).expect("a log file");
         let child = command
-            .args(arguments)
+            .args(["--listen", &listen])
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle"))
             .stderr(output)

@@ -7,7 +7,8 @@ use xshell::{Shell, cmd};
 
 /// The folder from which the host embeds components; ignored by git.
 const COMPONENTS: &str = "host/components";
-const TRANSFORMS: [&str; 4] = ["clean-clicks", "passthrough-raw", "fan-out", "enrich"];
+const TRANSFORMS: [&str; 5] =
+    ["clean-clicks", "clean-clicks-2", "passthrough-raw", "fan-out", "enrich"];
 
 /// Says what comes next.
 #[expect(clippy::print_stderr, reason = "a chore talks to the person who called it")]

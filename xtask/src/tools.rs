@@ -31,6 +31,8 @@ pub(crate) struct Tools {
 impl Tools {
     /// Installs what is missing.
     pub(crate) fn install(shell: &Shell) -> Result<Self> {
+        // The README talks to a host by it, and a test does what the README says.
+        need(shell, "curl", &["curl"])?;
         let folder = shell
             .var_os("TIDEMILL_TOOLS")
             .map_or_else(|| PathBuf::from(".tidemill/tools"), PathBuf::from);

@@ -115,8 +115,10 @@ impl Demo {
         progress::say(
             &bar,
             &format!(
-                "the host answers at http://{}/readyz, files appear in {files}",
-                running.address
+                "the host answers at http://{}/v1/pipelines, files appear in {files}\n\
+                 to change the transform while records flow: {}",
+                running.address,
+                place::swap(&files)
             ),
         );
         let followed = self.follow(&running, &mut load, &bar, end).await;
@@ -161,6 +163,7 @@ impl Demo {
         let mut last = (Instant::now(), 0);
         let start = Instant::now();
         let mut told = start;
+        let mut event = 0;
         loop {
             tokio::select! {
                 () = &mut end, if !ended => {
@@ -170,6 +173,10 @@ impl Demo {
                 _ = ticks.tick() => {}
             }
             running.look();
+            for happened in running.events.after(event) {
+                event = happened.id;
+                progress::say(bar, &happened.what.to_string());
+            }
             let status = running
                 .runtime
                 .status()

@@ -47,6 +47,8 @@ impl Run {
 pub(super) struct Running {
     pub(super) runtime: Runtime,
     pub(super) address: SocketAddr,
+    /// What happens.
+    pub(super) events: Events,
     health: watch::Sender<Health>,
     server: JoinHandle<()>,
     stop_server: oneshot::Sender<()>,
@@ -73,9 +75,9 @@ impl Running {
             access: Access::new(address, host.token_sha256),
         };
         let server = tokio::spawn(server.run(shown, stopped));
-        let runtime = Runtime::start(host, pipelines, events).await?;
+        let runtime = Runtime::start(host, pipelines, events.clone()).await?;
         control.get_or_init(|| runtime.control());
-        let running = Self { runtime, address, health, server, stop_server };
+        let running = Self { runtime, address, events, health, server, stop_server };
         running.look();
         Ok(running)
     }

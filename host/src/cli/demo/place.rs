@@ -16,6 +16,8 @@ struct Components;
 
 /// The demo's component.
 const COMPONENT: &str = "clean-clicks.wasm";
+/// The next version of it, to be swapped in.
+const NEXT: &str = "clean-clicks-2.wasm";
 
 /// Says that a folder was made by a demo: the next one may clean it.
 const MARK: &str = ".made-by-tidemill-demo";
@@ -28,13 +30,21 @@ pub(super) struct Place {
     pub(super) settings: String,
 }
 
+/// How to swap the next version in.
+pub(super) fn swap(folder: &str) -> String {
+    format!("cp {folder}/next/{COMPONENT} {folder}/transforms/")
+}
+
 impl Place {
     /// Makes the folder, or cleans it if an earlier demo made it, and writes what a host needs.
     pub(super) fn prepare(folder: &Path, topic: &str, brokers: &str) -> Result<Self, Fault> {
-        let component = Components::get(COMPONENT).ok_or_else(|| {
-            Fault::config("this build of tidemill holds no sample components")
-                .help("build them in with `cargo xtask demo`, from a clone of the repository")
-        })?;
+        let component = |name| {
+            Components::get(name).ok_or_else(|| {
+                Fault::config("this build of tidemill holds no sample components")
+                    .help("build them in with `cargo xtask demo`, from a clone of the repository")
+            })
+        };
+        let (current, next) = (component(COMPONENT)?, component(NEXT)?);
         clean(folder)?;
         let written = || {
             fs::create_dir_all(folder.join("transforms"))?;
@@ -43,7 +53,9 @@ impl Place {
                 folder.join(MARK),
                 "The next `tidemill demo` deletes what is in this folder.\n",
             )?;
-            fs::write(folder.join("transforms").join(COMPONENT), &component.data)?;
+            fs::write(folder.join("transforms").join(COMPONENT), &current.data)?;
+            fs::create_dir_all(folder.join("next"))?;
+            fs::write(folder.join("next").join(COMPONENT), &next.data)?;
             fs::write(folder.join("pipelines/clicks.yaml"), pipeline(topic))?;
             let settings = settings(brokers);
             fs::write(folder.join("tidemill.toml"), &settings)?;
