@@ -102,6 +102,8 @@ pub struct Pipeline {
     pub outputs: BTreeMap<String, Parquet>,
     /// Where dead letters go.
     pub dead_letters: Parquet,
+    /// The share of records that may fail (rejected or broken) before the pipeline stops: 0 to 1.
+    pub max_failure_ratio: f64,
     /// When a flush begins.
     pub flush: Flush,
     /// The cluster.

@@ -10,6 +10,7 @@ mod closer;
 pub mod committer;
 mod control;
 mod dead_letters;
+mod failures;
 mod fleet;
 mod guest;
 mod kafka_columns;

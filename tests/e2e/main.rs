@@ -17,3 +17,4 @@ mod sources;
 mod stores;
 mod swaps;
 mod tls;
+mod versions;

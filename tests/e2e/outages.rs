@@ -104,7 +104,7 @@ fn rows_of_too_many_hive_partitions_become_dead_letters() {
     let pipeline = format!(
         "name: copy\nsource:\n  kafka: {{ topics: [{topic}], group_id: {topic}, format: raw }}\n\
          transforms: [{{ component: passthrough-raw }}]\n\
-         outputs: {{ records: {{ parquet: {{ partition_by: [offset], max_partitions: 7 }} }} }}\nflush: {{ every: 1h, idle: 1h }}\n"
+         outputs: {{ records: {{ parquet: {{ partition_by: [offset], max_partitions: 7 }} }} }}\nmax_failure_ratio: 1\nflush: {{ every: 1h, idle: 1h }}\n"
     );
     site.write("pipelines/copy.yaml", pipeline);
     let host = site.run().ready();

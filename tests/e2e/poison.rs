@@ -105,6 +105,46 @@ fn a_transform_that_fails_for_most_records_stops_its_pipeline() {
     let mut host = site.run();
     assert_eq!(host.ended(40).code(), Some(2), "it is the user's to mend: {}", host.log());
     let log = host.log();
-    assert!(log.contains("more than half of a batch"), "{log}");
+    assert!(log.contains("TOO_MANY_FAILURES: more than 0.5 of the records fail"), "{log}");
     assert!(!site.store.join("data").exists(), "the topic is not emptied into the dead letters");
+}
+
+/// A topic of which most can't be decoded, or is rejected; whether its pipeline stops, for a ratio.
+fn stops(acts: impl Fn(usize) -> String, ratio: &str) -> (bool, Site) {
+    let topic = unique("failures");
+    kafka::create_topic(&topic, 1, &[]);
+    kafka::produce(&topic, (0..400).map(|n| Record::of(0, acts(n))), &[]);
+    let site = site(&topic, "dead_letter");
+    let file = site.path().join("pipelines/p.yaml");
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    site.write("pipelines/p.yaml", format!("{text}max_failure_ratio: {ratio}\n"));
+    let mut host = site.run();
+    let stopped = eventually("it stops, or all is committed", 50, || {
+        if host.log().contains("TOO_MANY_FAILURES") {
+            return Some(true);
+        }
+        (log::records(&site.store, "p") == 400).then_some(false)
+    });
+    if stopped {
+        assert_eq!(host.ended(40).code(), Some(2), "it is the user's to mend: {}", host.log());
+    } else {
+        host.drain();
+    }
+    (stopped, site)
+}
+
+#[test]
+fn a_topic_of_broken_or_rejected_records_stops_its_pipeline_at_the_ratio() {
+    let acts = |bad: &'static str| {
+        move |n: usize| if n.is_multiple_of(4) { r#"{"act":"fine"}"# } else { bad }.to_owned()
+    };
+    for bad in ["not JSON", r#"{"act":"reject"}"#] {
+        let (stopped, site) = stops(acts(bad), "0.7");
+        assert!(stopped && !site.store.join("data").exists(), "nothing of it was written");
+    }
+    let (stopped, site) = stops(acts("not JSON"), "0.8");
+    assert!(!stopped);
+    let letters = reader::query(&site.place, "data/p/dead_letters", "SELECT count(*) FROM rows");
+    assert_eq!(json!(letters), json!([[300]]));
+    site.verify();
 }

@@ -117,6 +117,7 @@ fn pipeline(root: &Node, host: &Host) -> Result<Pipeline, Problems> {
         transforms,
         outputs,
         dead_letters,
+        max_failure_ratio: max_failure_ratio(&mut check, raw.max_failure_ratio),
         flush: flush(&mut check, &raw.flush),
         kafka: raw.kafka.as_ref().map_or_else(|| host.kafka.clone(), |raw| check.kafka(raw)),
         store: raw.store.as_ref().map_or_else(|| host.store.clone(), |raw| check.store(raw)),
@@ -309,6 +310,15 @@ fn parquet(check: &mut Check<'_>, path: &[&str], raw: &raw::Parquet) -> Parquet 
         )),
         kafka_columns: raw.kafka_columns,
     }
+}
+
+fn max_failure_ratio(check: &mut Check<'_>, given: Option<f64>) -> f64 {
+    let ratio = given.unwrap_or(0.5);
+    if !(0.0..=1.0).contains(&ratio) {
+        let help = "write a share, such as 0.1 for a tenth; with 1 the pipeline never stops for it";
+        check.refuse(&["max_failure_ratio"], format!("{ratio} is not between 0 and 1"), help);
+    }
+    ratio
 }
 
 fn flush(check: &mut Check<'_>, raw: &raw::Flush) -> Flush {

@@ -106,6 +106,9 @@ pub(super) struct Pipeline {
     /// Where rejected and broken records go.
     #[serde(default)]
     pub(super) dead_letters: Sink,
+    /// The share of records that may become dead letters, from 0 to 1; the pipeline stops when more do. By default 0.5.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub(super) max_failure_ratio: Option<f64>,
     #[serde(default)]
     pub(super) flush: Flush,
     /// Another cluster than the host's, for this pipeline. Takes the place of the whole section.

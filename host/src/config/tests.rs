@@ -269,6 +269,8 @@ fn mistakes_in_pipeline_files() {
         ("call_timeout: 1s", "call_timeout: 1h"),
         ("call_timeout: 1s", "log_lines: -1"),
         ("every: 2m", "every: 1ms"),
+        ("flush: {", "max_failure_ratio: 2\nflush: {"),
+        ("flush: {", "max_failure_ratio: half\nflush: {"),
         // where to start
         ("start: { clicks: { 0: 42 } }", "start: yesterday"),
         ("start: { clicks: { 0: 42 } }", "start: { click: { 0: 42 } }"),

@@ -4,6 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use super::{
     dead_letters::{DeadLetter, Stage},
+    failures::{is_more, too_many},
     meters::Meters,
 };
 use crate::{
@@ -29,6 +30,8 @@ pub(super) struct Guest {
     component: Arc<Component>,
     pipeline: String,
     settings: config::Transform,
+    /// The share of a batch that may make it fail.
+    max_failure_ratio: f64,
     meters: Meters,
     /// `None` where the transform reads the bytes.
     decoder: Option<Decoder>,
@@ -50,15 +53,17 @@ impl Guest {
     /// When it can't be instantiated.
     pub(super) fn new(
         component: &Arc<Component>,
-        pipeline: &str,
-        settings: &config::Transform,
+        pipeline: &config::Pipeline,
         meters: &Meters,
         decoder: Option<Decoder>,
     ) -> Result<Self, Fault> {
+        let (settings, max_failure_ratio) = (&pipeline.transforms[0], pipeline.max_failure_ratio);
+        let pipeline = &pipeline.name;
         Ok(Self {
             component: Arc::clone(component),
-            pipeline: pipeline.to_owned(),
+            pipeline: pipeline.clone(),
             settings: settings.clone(),
+            max_failure_ratio,
             meters: meters.clone(),
             decoder,
             instance: instantiate(component, pipeline, settings, meters)?,
@@ -83,7 +88,7 @@ impl Guest {
     /// Decodes and transforms a batch. Records that make the transform fail are found by halving the batch, and left out.
     ///
     /// # Errors
-    /// When more than half of a batch fails, or it takes too long to find which records do: then the transform as a whole
+    /// When more of a batch fails than `max_failure_ratio` allows, or it takes too long to find which records do: then the transform as a whole
     /// is at fault, and stopping is better than emptying a topic into the dead letters.
     pub(super) fn transform(&mut self, batch: &Batch) -> Result<Transformed, Fault> {
         let mut transformed = Transformed::default();
@@ -119,8 +124,11 @@ impl Guest {
                 field: None,
                 error: fault.to_string(),
             });
-            if batch.len() >= FEW_RECORDS && transformed.poison.len() > batch.len() / 2 {
-                return Err(fault.help("more than half of a batch makes the transform fail, so it is not the records: mend the transform"));
+            let poison = transformed.poison.len() as u64;
+            if batch.len() >= FEW_RECORDS
+                && is_more(poison, batch.len() as u64, self.max_failure_ratio)
+            {
+                return Err(too_many(&fault, self.max_failure_ratio));
             }
         }
         Ok(transformed)

@@ -7,6 +7,7 @@ use arrow_select::filter::filter_record_batch;
 
 use super::{
     dead_letters::{self, DeadLetter, Stage},
+    failures::Failures,
     guest::{Guest, Transformed},
     kafka_columns,
     meters::Meters,
@@ -30,6 +31,7 @@ pub(super) struct Rows {
     /// The outputs of the pipeline; the last one is the dead letters'.
     pub outputs: Arc<[OutputSpec]>,
     pub on_error: OnError,
+    pub failures: Failures,
     pub meters: Meters,
 }
 
@@ -63,6 +65,10 @@ impl Rows {
         let mut counts =
             Counts { records: batch.len() as u64, broken: broken as u64, ..Counts::default() };
         let sorted = self.sort(batch, processed.outputs, files, &mut letters, &mut rejected)?;
+        // Before anything is written: of a batch that stops the pipeline, nothing is.
+        let failed = rejected.len() as u64 + counts.broken;
+        let last = letters.last().map_or("", |letter| letter.error.as_str());
+        self.failures.add(counts.records, failed, last)?;
         let mut emitted: Vec<u32> = Vec::with_capacity(batch.len());
         for (lineage, rows, sorted) in sorted {
             let name = &self.outputs[sorted.output()].name;

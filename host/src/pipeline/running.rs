@@ -18,6 +18,7 @@ use super::{
     closer::{self, Closer},
     committer::Committer,
     control::{self, Control, Mailbox, Swap, Swapped},
+    failures::Failures,
     guest::Guest,
     lanes::Lanes,
     meters::Meters,
@@ -235,14 +236,14 @@ fn instances(
     meters: &Meters,
     workers: usize,
 ) -> Result<Vec<Rows>, Fault> {
-    let transform = &pipeline.transforms[0];
     let instance = |_| {
         let decoder = decoder(pipeline, &plan.descriptor.input)?;
         Ok(Rows {
-            guest: Guest::new(&plan.component, &pipeline.name, transform, meters, decoder)?,
+            guest: Guest::new(&plan.component, pipeline, meters, decoder)?,
             places: plan.places.clone(),
             outputs: Arc::clone(&plan.outputs),
-            on_error: transform.on_error,
+            on_error: pipeline.transforms[0].on_error,
+            failures: Failures::new(pipeline.max_failure_ratio),
             meters: meters.clone(),
         })
     };
