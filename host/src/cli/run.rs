@@ -36,9 +36,11 @@ impl Run {
     pub(super) async fn run(self) -> Result<(), Fault> {
         let (host, pipelines) = self.flags.load()?;
         let drain_timeout = host.drain_timeout;
+        // A signal that comes while it starts drains it as well.
+        let end = end_signal()?;
         let running = Running::start(host, pipelines).await?;
         tracing::info!(address = %running.address, "running; SIGTERM or Ctrl-C drains and ends");
-        running.until(end_signal()?).await;
+        running.until(end).await;
         running.drain(drain_timeout).await
     }
 }
