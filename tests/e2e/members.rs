@@ -99,6 +99,22 @@ fn s3_a_drain_commits_what_was_read() {
 }
 
 #[test]
+fn a_signal_ends_a_host_that_cannot_start() {
+    let mut site = Site::new(StoreKind::S3);
+    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
+    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+    let identity = Identity::new(1);
+    identity.pipeline(&site, "1h", "[]");
+    proxy.close();
+    let mut host = site.run_with(&["--drain-timeout", "2s"]);
+    eventually("the host begins to start", 20, || host.get("/livez"));
+    host.signal(Signal::TERM);
+    assert_eq!(host.ended(15).code(), Some(3), "the surroundings are at fault: {}", host.log());
+    assert!(host.log().contains("has not started yet"), "{}", host.log());
+    proxy.open();
+}
+
+#[test]
 fn a_second_signal_ends_at_once_and_loses_nothing() {
     let mut site = Site::new(StoreKind::S3);
     let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));

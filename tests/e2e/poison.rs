@@ -1,9 +1,10 @@
 //! Records that make a transform fail: each costs itself and nothing else.
 
+use rustix::process::Signal;
 use serde_json::json;
 use tidemill_tests::{
     eventually, guest,
-    host::{Site, StoreKind},
+    host::{Host, Site, StoreKind},
     kafka::{self, Record},
     reader, unique,
 };
@@ -30,6 +31,17 @@ fn topic(acts: impl IntoIterator<Item = String>) -> String {
     let record = |act: String| Record::of(0, json!({ "act": act }).to_string());
     kafka::produce(&topic, acts.into_iter().map(record), &[]);
     topic
+}
+
+/// Waits until the pipeline failed for its component, for which the host waits, and ends the host; its log.
+fn failed(mut host: Host) -> String {
+    eventually("the pipeline failed", 40, || {
+        let (status, body) = host.get("/readyz")?;
+        (status == 503 && body.contains("FAILED")).then_some(())
+    });
+    host.signal(Signal::TERM);
+    assert_eq!(host.ended(40).code(), Some(2), "it is the user's to mend: {}", host.log());
+    host.log()
 }
 
 /// Forty records, with these in the place of some of them.
@@ -76,9 +88,7 @@ fn a_poison_record_becomes_a_dead_letter_and_its_neighbours_go_through() {
 fn with_on_error_fail_the_first_poison_record_stops_the_pipeline() {
     let topic = topic(forty_but(&[(17, "panic")]));
     let site = site(&topic, "fail");
-    let mut host = site.run();
-    assert_eq!(host.ended(40).code(), Some(2), "it is the user's to mend: {}", host.log());
-    let log = host.log();
+    let log = failed(site.run());
     for text in ["told to panic", &format!("{topic}/0 offset 17"), "on_error"] {
         assert!(log.contains(text), "the log does not say {text:?}: {log}");
     }
@@ -102,9 +112,7 @@ fn with_on_error_skip_nothing_remains_of_a_poison_record() {
 fn a_transform_that_fails_for_most_records_stops_its_pipeline() {
     let topic = topic((0..40).map(|n| if n % 4 == 0 { "fine" } else { "panic" }.to_owned()));
     let site = site(&topic, "dead_letter");
-    let mut host = site.run();
-    assert_eq!(host.ended(40).code(), Some(2), "it is the user's to mend: {}", host.log());
-    let log = host.log();
+    let log = failed(site.run());
     assert!(log.contains("TOO_MANY_FAILURES: more than 0.5 of the records fail"), "{log}");
     assert!(!site.store.join("data").exists(), "the topic is not emptied into the dead letters");
 }
@@ -118,7 +126,7 @@ fn stops(acts: impl Fn(usize) -> String, ratio: &str) -> (bool, Site) {
     let file = site.path().join("pipelines/p.yaml");
     let text = std::fs::read_to_string(&file).expect("it was written");
     site.write("pipelines/p.yaml", format!("{text}max_failure_ratio: {ratio}\n"));
-    let mut host = site.run();
+    let host = site.run();
     let stopped = eventually("it stops, or all is committed", 50, || {
         if host.log().contains("TOO_MANY_FAILURES") {
             return Some(true);
@@ -126,7 +134,7 @@ fn stops(acts: impl Fn(usize) -> String, ratio: &str) -> (bool, Site) {
         (log::records(&site.store, "p") == 400).then_some(false)
     });
     if stopped {
-        assert_eq!(host.ended(40).code(), Some(2), "it is the user's to mend: {}", host.log());
+        failed(host);
     } else {
         host.drain();
     }

@@ -312,12 +312,6 @@ fn a_pipeline_that_its_component_stopped_goes_on_with_a_mended_one() {
     let site = site(StoreKind::Folder, &identity);
     // One that traps on every record.
     site.write(FILE, build(66_666_666));
-    // A second pipeline, so that the host stays when the first one fails.
-    let neighbour =
-        fs::read_to_string(site.path().join("pipelines/copy.yaml")).expect("it was written");
-    let neighbour =
-        neighbour.replace("name: copy", "name: neighbour").replace("stamped", "passthrough-raw");
-    site.write("pipelines/neighbour.yaml", neighbour.replace("group_id: ", "group_id: neighbour-"));
     identity.produce(500);
     let host = site.run();
     eventually("the pipeline failed", 30, || {

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -36,9 +37,18 @@ impl Run {
     pub(super) async fn run(self) -> Result<(), Fault> {
         let (host, pipelines) = self.flags.load()?;
         let drain_timeout = host.drain_timeout;
-        // A signal that comes while it starts drains it as well.
-        let end = end_signal()?;
-        let running = Running::start(host, pipelines).await?;
+        let mut end = pin!(end_signal()?);
+        let mut start = pin!(Running::start(host, pipelines));
+        let running = tokio::select! {
+            running = &mut start => running?,
+            () = &mut end => {
+                // It drains once it has started, in the time that a drain has.
+                let started = tokio::time::timeout(drain_timeout, start).await;
+                let late = "end: the host has not started yet, the store or the brokers do not answer";
+                let running = started.map_err(|_| Fault::outside(late))??;
+                return running.drain(drain_timeout).await;
+            }
+        };
         tracing::info!(address = %running.address, "running; SIGTERM or Ctrl-C drains and ends");
         running.until(end).await;
         running.drain(drain_timeout).await
@@ -93,7 +103,10 @@ impl Running {
                 () = &mut end => return,
                 _ = ticks.tick() => {
                     self.look();
-                    let failed = |status: PipelineStatus| status.state == State::Failed;
+                    // One that waits for a mended component gets it from the folder, or from the API.
+                    let failed = |status: PipelineStatus| {
+                        status.state == State::Failed && !status.awaits_component
+                    };
                     if self.runtime.status().into_iter().all(failed) {
                         tracing::error!("every pipeline failed");
                         return;

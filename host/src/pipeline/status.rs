@@ -13,7 +13,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use crate::{commit::manifest::Counts, fault::Fault, record::Lane};
+use crate::{
+    commit::manifest::Counts,
+    fault::{Blame, Fault},
+    record::Lane,
+};
 
 /// The state of a pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -47,6 +51,8 @@ pub struct PipelineStatus {
     pub state: State,
     /// Why it is not RUNNING.
     pub reason: Option<String>,
+    /// Whether it is FAILED for what its component did: another version starts it again.
+    pub awaits_component: bool,
     /// What it runs, in order.
     pub transforms: Vec<RunningTransform>,
     /// Records that were processed since the start, committed or not.
@@ -134,6 +140,7 @@ impl Shared {
             name: name.to_owned(),
             state: State::Running,
             reason: None,
+            awaits_component: false,
             transforms: Vec::new(),
             processed: Counts::default(),
             committed: Counts::default(),
@@ -154,6 +161,7 @@ impl Shared {
         (board.run, board.trouble) = (run, None);
         board.setback = board.status.reason.take().map(|reason| format!("{STARTED_AGAIN}{reason}"));
         board.halted.clear();
+        board.status.awaits_component = false;
         board.show();
         Self::of(Arc::clone(&self.board), run)
     }
@@ -234,9 +242,11 @@ impl Shared {
     }
 
     /// Shows why nothing flows.
-    pub(super) fn stopped(&self, state: State, reason: String) {
+    pub(super) fn stopped(&self, fault: &Fault) {
         let mut board = self.lock();
-        (board.status.state, board.status.reason) = (state, Some(reason));
+        let state = if fault.retry { State::Degraded } else { State::Failed };
+        (board.status.state, board.status.reason) = (state, Some(fault.to_string()));
+        board.status.awaits_component = !fault.retry && fault.blame == Blame::Transform;
     }
 
     /// Asks the surroundings again and again for as long as that may help and the run lives.
@@ -305,7 +315,7 @@ mod tests {
         first.fail(Fault::outside("second"));
         assert_eq!((alarms.try_iter().count(), first.failed()), (1, true));
         assert_eq!(first.take_fault().map(|fault| fault.message), Some("first".into()));
-        first.stopped(State::Degraded, "first".into());
+        first.stopped(&Fault::outside("first"));
         let (second, alarms) = first.again();
         let shown = (second.status().state, second.status().reason);
         assert_eq!(

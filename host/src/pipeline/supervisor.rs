@@ -17,7 +17,7 @@ use super::{
     plan::Plan,
     prepare::Prepared,
     running::{Running, Surroundings},
-    status::{PipelineStatus, RunningTransform, Shared, State},
+    status::{PipelineStatus, RunningTransform, Shared},
 };
 use crate::{
     commit::manifest::TransformId,
@@ -284,16 +284,15 @@ impl Supervisor {
 
     /// Shows why nothing flows; how long to wait before the next start, if another can help.
     fn after(&mut self, fault: Fault) -> Option<Duration> {
-        let (retry, text) = (fault.retry, fault.to_string());
+        self.shared.stopped(&fault);
+        let retry = fault.retry;
         self.failure = Some(fault);
         if !retry {
-            self.shared.stopped(State::Failed, text);
             return None;
         }
         let wait = wait(self.attempts, rand::random_range(0.5..1.0));
         self.attempts += 1;
         tracing::warn!(pipeline = self.pipeline.name, ?wait, "the pipeline starts again");
-        self.shared.stopped(State::Degraded, text);
         Some(wait)
     }
 
