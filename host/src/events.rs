@@ -150,7 +150,7 @@ impl Events {
             kept.pop_front();
         }
         kept.push_back(event);
-        drop(kept);
+        // Still locked: the next id is counted from this one.
         self.0.newest.send_replace(id);
     }
 
@@ -229,6 +229,20 @@ mod tests {
         assert!(kept.windows(2).all(|pair| pair[0].id + 1 == pair[1].id));
         assert_eq!(events.after(kept[KEPT - 2].id).len(), 1);
         assert!(Events::default().after(0).is_empty());
+    }
+
+    #[test]
+    fn events_of_many_threads_have_ids_of_their_own() {
+        let events = Events::default();
+        std::thread::scope(|scope| {
+            for n in 0..8 {
+                let events = &events;
+                scope.spawn(move || (0..100).for_each(|_| events.tell(refused(n))));
+            }
+        });
+        let kept = events.after(0);
+        assert_eq!(kept.len(), 800);
+        assert!(kept.windows(2).all(|pair| pair[0].id < pair[1].id));
     }
 
     #[test]

@@ -79,6 +79,7 @@ fn plain(wanted: &str) -> &str {
         "a boolean" => "true or false",
         "u32" | "u64" => "a whole number from 0 up",
         "i32" | "i64" => "a whole number",
+        "f64" => "a number",
         wanted if wanted.starts_with("struct ") => "keys and values",
         wanted => wanted,
     }
