@@ -28,7 +28,11 @@ mod worker;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+};
 
 pub use self::status::{PipelineStatus, RunningTransform, State};
 use self::{
@@ -92,7 +96,7 @@ impl Runtime {
             for (pipeline, prepared) in prepared {
                 let (name, plan) = (pipeline.name.clone(), Arc::clone(&prepared.plan));
                 let running = Supervised::start(around.clone(), pipeline, prepared)?;
-                fleet.started(&name, plan, running);
+                fleet.started(&name, &plan, running);
             }
             let users: Arc<dyn Users> = Arc::clone(&fleet) as Arc<dyn Users>;
             let watch = registry.watch(users)?;
@@ -129,7 +133,11 @@ impl Runtime {
 
     /// What others may see and do of it, for as long as it runs.
     pub fn control(&self) -> Control {
-        Control { fleet: Arc::clone(&self.fleet), registry: Arc::clone(&self.registry) }
+        Control {
+            fleet: Arc::clone(&self.fleet),
+            registry: Arc::clone(&self.registry),
+            turn: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Flushes, commits, claims and leaves the groups, all pipelines at the same time.
@@ -146,7 +154,12 @@ impl Runtime {
 pub struct Control {
     fleet: Arc<Fleet>,
     registry: Arc<Registry>,
+    turn: Arc<Semaphore>,
 }
+
+/// The right to change components: there is one. Whoever waits for it holds neither a thread nor a body in memory.
+#[derive(Debug)]
+pub struct Turn(OwnedSemaphorePermit);
 
 impl Control {
     /// What each pipeline is doing.
@@ -164,31 +177,57 @@ impl Control {
         self.fleet.users(component)
     }
 
+    /// Waits for the right to change components.
+    ///
+    /// # Errors
+    /// Never: it is there for as long as this is.
+    pub async fn turn(&self) -> Result<Turn, Fault> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        turn.map(Turn).map_err(|closed| Fault::bug("nobody gets a turn").caused_by(closed))
+    }
+
     /// Takes an uploaded component in: see [`Registry::upload`].
     ///
     /// # Errors
     /// The surroundings' fault: then nothing has changed.
-    pub async fn upload(&self, name: String, wasm: Bytes) -> Result<Outcome, Fault> {
-        let Self { fleet, registry } = self.clone();
-        blocking(move || registry.upload(&*fleet, &name, wasm)).await
+    pub async fn upload(&self, turn: Turn, name: String, wasm: Bytes) -> Result<Outcome, Fault> {
+        self.change(turn, move |registry, users| registry.upload(users, &name, wasm)).await
     }
 
     /// Makes an earlier version the current one: see [`Registry::roll_back`].
     ///
     /// # Errors
     /// There is no such version, or the store does not answer.
-    pub async fn roll_back(&self, name: String, digest: String) -> Result<Outcome, Fault> {
-        let Self { fleet, registry } = self.clone();
-        blocking(move || registry.roll_back(&*fleet, &name, &digest)).await
+    pub async fn roll_back(
+        &self,
+        turn: Turn,
+        name: String,
+        digest: String,
+    ) -> Result<Outcome, Fault> {
+        self.change(turn, move |registry, users| registry.roll_back(users, &name, &digest)).await
     }
 
     /// Forgets a component: see [`Registry::remove`]. Whether there was one.
     ///
     /// # Errors
     /// Somebody uses it, or its file can't be deleted.
-    pub async fn remove(&self, name: String) -> Result<bool, Fault> {
-        let Self { fleet, registry } = self.clone();
-        blocking(move || registry.remove(&*fleet, &name)).await
+    pub async fn remove(&self, turn: Turn, name: String) -> Result<bool, Fault> {
+        self.change(turn, move |registry, users| registry.remove(users, &name)).await
+    }
+
+    async fn change<T: Send + 'static>(
+        &self,
+        Turn(turn): Turn,
+        change: impl FnOnce(&Registry, &Fleet) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let Self { fleet, registry, .. } = self.clone();
+        blocking(move || {
+            let changed = change(&registry, &fleet);
+            // Until here, also when the caller has gone.
+            drop(turn);
+            changed
+        })
+        .await
     }
 }
 

@@ -35,6 +35,7 @@ use crate::{
     engine::{Component, Engine},
     events::Events,
     fault::Fault,
+    schema::Output,
     store::Store,
 };
 
@@ -78,6 +79,9 @@ pub trait Users: Send + Sync {
     /// What the first of them has against it; the surroundings' fault when it could not be tried.
     fn check(&self, component: &Arc<Component>, comparing: bool) -> Result<Checked, Objection>;
 
+    /// The names of all that use a component, whichever version.
+    fn users(&self, component: &str) -> Vec<String>;
+
     /// A fault of a component, as one of the first pipeline that names it.
     fn blame(&self, component: &str, fault: Fault) -> Fault;
 }
@@ -86,6 +90,8 @@ pub trait Users: Send + Sync {
 pub struct Checked {
     /// Its version, as it says itself.
     pub version: String,
+    /// What it writes for each of them, by name.
+    pub outputs: BTreeMap<String, Vec<Output>>,
     /// Makes them run it.
     pub swap: Swap,
 }
@@ -158,6 +164,18 @@ impl Registry {
             Some(digest) => works.pinned(name, digest),
             None => works.current(name),
         }
+    }
+
+    /// The digest of a component's current version.
+    pub fn current(&self, component: &str) -> Option<String> {
+        self.components().remove(component)?.current
+    }
+
+    /// What the current version of a component writes for a pipeline, as it was when it was accepted.
+    pub fn written(&self, component: &str, pipeline: &str) -> Option<Vec<Output>> {
+        let components = self.components();
+        let history = components.get(component)?;
+        history.version(history.current.as_deref()?)?.outputs.get(pipeline).cloned()
     }
 
     /// All components, by name.

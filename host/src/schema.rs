@@ -5,7 +5,7 @@ mod evolve;
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use arrow_schema as arrow;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::evolve::differences;
 
@@ -13,7 +13,7 @@ pub use self::evolve::differences;
 const LOGICAL: &str = "tidemill.type";
 
 /// The type of a field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataType {
     /// True or false.
@@ -70,7 +70,7 @@ impl fmt::Display for DataType {
 }
 
 /// A field of a schema, with its children.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
     /// The name.
     pub name: String,
@@ -79,7 +79,7 @@ pub struct Field {
     /// Whether a value may be null.
     pub nullable: bool,
     /// Children of a list, struct or map.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Self>,
 }
 
@@ -155,7 +155,7 @@ pub enum Input {
 }
 
 /// Where the values of an output field come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// From the guest.
@@ -165,7 +165,7 @@ pub enum Origin {
 }
 
 /// One output of a transform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The name by which a pipeline refers to it.
     pub name: String,

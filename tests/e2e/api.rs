@@ -1,6 +1,7 @@
 //! Components over REST: upload, refusal, rollback, deletion; events as they happen; who gets in.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader},
     time::Duration,
 };
@@ -100,6 +101,19 @@ fn a_component_is_uploaded_refused_rolled_back_and_forgotten() {
         );
         assert_eq!(problem["status"], expected);
     }
+
+    // Bytes that somebody deleted come back with an upload, as the error says.
+    let lost = format!("_registry/components/{}.wasm", digest(&second));
+    fs::remove_file(site.store.join(lost)).expect("they are kept");
+    let to_second = json!({ "digest": digest(&second) }).to_string();
+    let roll_back =
+        |body: &str| ask(&host, "POST", &format!("{STAMPED}/rollback"), body.as_bytes());
+    let (status, problem) = roll_back(&to_second);
+    let suggestion = problem["suggestion"].to_string();
+    assert!(status == 503 && suggestion.contains("upload the component again"), "{problem}");
+    assert_eq!(ask(&host, "PUT", STAMPED, &second).0, 200);
+    assert_eq!(current(&host), digest(&second));
+    assert_eq!(roll_back(&back).0, 200);
 
     // One that nobody uses is kept until it is forgotten.
     let spare = "/v1/components/spare";

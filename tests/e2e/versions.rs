@@ -4,12 +4,29 @@
 use std::{collections::BTreeMap, fs, io::Write as _, thread, time::Duration};
 
 use serde_json::json;
-use tidemill_tests::{eventually, guest, host::StoreKind, reader};
+use tidemill_tests::{
+    eventually, guest,
+    host::{Site, StoreKind},
+    reader,
+};
 
 use crate::{
     identity::Identity,
     swaps::{FILE, build, digest, judged, refused, runs, site},
 };
+
+/// A component whose rows are others.
+fn sample(site: &Site) -> Vec<u8> {
+    fs::read(site.path().join("transforms/passthrough-raw.wasm")).expect("it is built")
+}
+
+/// What `validate` finds: its exit code, and all that it says.
+fn validated(site: &Site) -> (Option<i32>, String) {
+    let arguments = ["validate", "--config", "tidemill.toml", "--listen", "127.0.0.1:0"];
+    let output = site.tidemill(&arguments);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
 
 #[test]
 fn a_bad_version_changes_nothing_however_often_it_comes() {
@@ -19,8 +36,7 @@ fn a_bad_version_changes_nothing_however_often_it_comes() {
     let host = site.run().ready();
     let garbage = b"no component at all".to_vec();
     let other_world = guest("wrong-world.wasm");
-    let other_rows =
-        fs::read(site.path().join("transforms/passthrough-raw.wasm")).expect("a sample");
+    let other_rows = sample(&site);
     for _ in 0..10 {
         for bad in [&garbage, &other_world, &other_rows] {
             site.rename_into(FILE, bad);
@@ -96,9 +112,7 @@ fn a_deleted_file_changes_nothing_and_neither_does_a_restart() {
         assert!(!host.events("component").iter().any(about), "{}", host.log());
         host.drain();
     }
-    let validated =
-        site.tidemill(&["validate", "--config", "tidemill.toml", "--listen", "127.0.0.1:0"]);
-    let text = String::from_utf8_lossy(&validated.stdout).into_owned();
+    let (_, text) = validated(&site);
     assert!(text.contains(&digest(&build(1))[..12]), "{text}");
     identity.judge(&site);
     assert!(judged(&site, [0, 1])[&1] >= 3);
@@ -112,16 +126,11 @@ fn a_version_that_came_while_the_host_was_away_is_checked_before_it_runs() {
     let host = site.run().ready();
     identity.committed(&site, 30);
     host.drain();
-    let validate = || {
-        let arguments = ["validate", "--config", "tidemill.toml", "--listen", "127.0.0.1:0"];
-        site.tidemill(&arguments)
-    };
     // One that does not fit is refused, and the old one runs.
-    let other = fs::read(site.path().join("transforms/passthrough-raw.wasm")).expect("a sample");
+    let other = sample(&site);
     site.write(FILE, &other);
-    let validated = validate();
-    let text = String::from_utf8_lossy(&validated.stderr).into_owned();
-    assert!(validated.status.code() == Some(2) && text.contains("SCHEMA_DIFFERS"), "{text}");
+    let (code, text) = validated(&site);
+    assert!(code == Some(2) && text.contains("SCHEMA_DIFFERS"), "{text}");
     let host = site.run().ready();
     refused(&host, &other);
     identity.produce(100);
@@ -129,8 +138,7 @@ fn a_version_that_came_while_the_host_was_away_is_checked_before_it_runs() {
     host.drain();
     // One that does is the first to run.
     site.write(FILE, build(2));
-    let validated = validate();
-    let text = String::from_utf8_lossy(&validated.stdout).into_owned();
+    let (_, text) = validated(&site);
     assert!(text.contains(&digest(&build(2))[..12]), "{text}");
     identity.produce(100);
     let host = site.run().ready();
@@ -186,9 +194,32 @@ fn a_pinned_version_stays() {
     identity.produce(100);
     identity.committed(&site, 30);
     assert!(host.events("component swapped").is_empty());
+    let deleted = host.request("DELETE", "/v1/components/stamped", &[], b"");
+    let (status, problem) = deleted.expect("the host answers");
+    assert!(status == 409 && problem.contains("is used by copy"), "{problem}");
     host.drain();
     identity.judge(&site);
     assert_eq!(judged(&site, [0, 1]).into_keys().next_back(), Some(0));
+}
+
+#[test]
+fn a_pipeline_that_changes_with_its_component_does_not_escape_the_comparison() {
+    let mut identity = Identity::new(1);
+    let site = site(StoreKind::Folder, &identity);
+    identity.produce(100);
+    let host = site.run().ready();
+    identity.committed(&site, 30);
+    host.drain();
+    // Only the new component has this field, so the old one can't even be tried any more.
+    identity.pipeline_of("stamped", &site, "300ms", "[topic]");
+    site.write(FILE, sample(&site));
+    let (code, text) = validated(&site);
+    assert!(code == Some(2) && text.contains("records.stamp is gone"), "{text}");
+    let mut host = site.run();
+    assert_eq!(host.ended(40).code(), Some(2), "{}", host.log());
+    let refused = host.events("component refused").pop().expect("it is refused");
+    assert!(refused["message"].to_string().contains("SCHEMA_DIFFERS"), "{refused}");
+    identity.judge(&site);
 }
 
 #[test]

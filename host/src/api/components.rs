@@ -1,22 +1,25 @@
 //! `/v1/components`: which versions there are, which one runs, upload and rollback.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     body::Bytes,
-    extract::{
-        Path, State,
-        rejection::{BytesRejection, JsonRejection},
-    },
+    extract::{FromRequest, Path, Request, State, rejection::JsonRejection},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{Problem, Shown};
 use crate::{
     config,
     registry::{History, Outcome, Refusal, Version},
 };
+
+/// How long an upload may take.
+const UPLOAD: Duration = Duration::from_secs(120);
 
 /// A component, as people see it.
 #[derive(Debug, Serialize)]
@@ -93,17 +96,23 @@ pub(super) async fn versions(
 pub(super) async fn put(
     State(shown): State<Shown>,
     Path(name): Path<String>,
-    wasm: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Json<Value>, Problem> {
     if !config::is_name(&name) {
         let text = format!("`{name}` cannot be the name of a component");
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_NAME", text)
             .suggest("use lower-case letters, digits and `-`, at most 63"));
     }
+    let control = shown.control()?;
+    let turn = control.turn().await?;
+    // Others wait for their turn meanwhile.
+    let wasm = timeout(UPLOAD, Bytes::from_request(request, &())).await.map_err(|_| {
+        let text = format!("the body did not come within {UPLOAD:?}");
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "SLOW_BODY", text).suggest("send it again")
+    })?;
     let wasm = wasm
         .map_err(|rejection| Problem::new(rejection.status(), "BAD_BODY", rejection.body_text()))?;
-    let control = shown.control()?;
-    match control.upload(name.clone(), wasm).await? {
+    match control.upload(turn, name.clone(), wasm).await? {
         Outcome::Refused(reason) => {
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "COMPONENT_REFUSED", reason)
                 .suggest("what ran before runs on"))
@@ -124,7 +133,8 @@ pub(super) async fn roll_back(
     })?;
     history(&shown, &name)?;
     let digest = digest.trim_start_matches("sha256:").to_ascii_lowercase();
-    match shown.control()?.roll_back(name.clone(), digest).await? {
+    let control = shown.control()?;
+    match control.roll_back(control.turn().await?, name.clone(), digest).await? {
         Outcome::Refused(reason) => {
             Err(Problem::new(StatusCode::CONFLICT, "COMPONENT_REFUSED", reason)
                 .suggest("what ran before runs on"))
@@ -139,7 +149,8 @@ pub(super) async fn delete(
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     history(&shown, &name)?;
-    shown.control()?.remove(name).await?;
+    let control = shown.control()?;
+    control.remove(control.turn().await?, name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

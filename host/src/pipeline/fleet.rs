@@ -9,12 +9,17 @@ use std::{
 use futures::future::join_all;
 use sha2::{Digest, Sha256};
 
-use super::{plan::Plan, status::PipelineStatus, supervisor::Supervised};
+use super::{
+    plan::{Plan, objection},
+    status::PipelineStatus,
+    supervisor::Supervised,
+};
 use crate::{
     config,
-    engine::Component,
-    fault::Fault,
+    engine::{Component, GuestContext},
+    fault::{Blame, Fault},
     registry::{Checked, Objection, Registry, Users},
+    schema::Output,
 };
 
 /// The pipelines of a host.
@@ -29,9 +34,20 @@ pub(super) struct Fleet {
 #[derive(Debug)]
 struct Member {
     pipeline: Arc<config::Pipeline>,
-    /// Of the version that it runs, or ran last.
-    plan: Option<Arc<Plan>>,
+    /// What the version writes that it runs, or ran last.
+    before: Before,
     running: Option<Supervised>,
+}
+
+/// What a newer version is compared with.
+#[derive(Clone, Debug)]
+enum Before {
+    /// Nothing was written yet.
+    Nothing,
+    /// The outputs of the version before.
+    Rows(Vec<Output>),
+    /// There is a version before, and it can't be told what it wrote.
+    Unknown(String),
 }
 
 /// A pipeline, and what it is to run.
@@ -49,7 +65,11 @@ impl Member {
 
 impl Fleet {
     pub(super) fn new(pipelines: Vec<config::Pipeline>) -> Self {
-        let member = |pipeline| Member { pipeline: Arc::new(pipeline), plan: None, running: None };
+        let member = |pipeline| Member {
+            pipeline: Arc::new(pipeline),
+            before: Before::Nothing,
+            running: None,
+        };
         let members: Vec<_> = pipelines.into_iter().map(member).collect();
         let mut against = BTreeMap::<String, Sha256>::new();
         for config::Pipeline { name, source, transforms, outputs, dead_letters, .. } in
@@ -83,9 +103,12 @@ impl Fleet {
         };
         let pipelines: Vec<_> =
             self.lock().iter().map(|member| Arc::clone(&member.pipeline)).collect();
-        // What ran before the host ended is what a new file is compared with; there may be nothing.
-        let before: Vec<_> = pipelines.iter().map(|pipeline| plan(pipeline).ok()).collect();
-        self.lock().iter_mut().zip(before).for_each(|(member, plan)| member.plan = plan);
+        // What ran before the host ended is what a new file is compared with.
+        let before: Vec<_> = pipelines
+            .iter()
+            .map(|pipeline| before(registry, pipeline))
+            .collect::<Result<_, _>>()?;
+        self.lock().iter_mut().zip(before).for_each(|(member, before)| member.before = before);
         registry.settle(self, keeping)?;
         let plans: Vec<_> =
             pipelines.iter().map(|pipeline| plan(pipeline)).collect::<Result<_, _>>()?;
@@ -93,9 +116,9 @@ impl Fleet {
     }
 
     /// A pipeline runs.
-    pub(super) fn started(&self, name: &str, plan: Arc<Plan>, running: Supervised) {
+    pub(super) fn started(&self, name: &str, plan: &Plan, running: Supervised) {
         if let Some(member) = self.lock().iter_mut().find(|member| member.pipeline.name == name) {
-            (member.plan, member.running) = (Some(plan), Some(running));
+            (member.before, member.running) = (Before::rows(plan), Some(running));
         }
     }
 
@@ -103,17 +126,6 @@ impl Fleet {
     pub(super) fn status(&self) -> Vec<PipelineStatus> {
         let members = self.lock();
         members.iter().filter_map(|member| Some(member.running.as_ref()?.status())).collect()
-    }
-
-    /// The pipelines that name a component, pinned or not.
-    pub(super) fn users(&self, component: &str) -> Vec<String> {
-        let names = |member: &Member| {
-            let mut transforms = member.pipeline.transforms.iter();
-            transforms
-                .any(|transform| transform.component == component)
-                .then(|| member.pipeline.name.clone())
-        };
-        self.lock().iter().filter_map(names).collect()
     }
 
     /// Drains all pipelines at the same time; the first fault.
@@ -127,6 +139,40 @@ impl Fleet {
     fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
         lock(&self.members)
     }
+}
+
+impl Before {
+    fn rows(plan: &Plan) -> Self {
+        Self::Rows(plan.descriptor.outputs.clone())
+    }
+}
+
+/// What the current version of a pipeline's component wrote for it: as the log has it, or as the version says itself.
+fn before(registry: &Registry, pipeline: &config::Pipeline) -> Result<Before, Fault> {
+    let transform = &pipeline.transforms[0];
+    let name = &transform.component;
+    if transform.digest.is_some() || registry.current(name).is_none() {
+        return Ok(Before::Nothing);
+    }
+    if let Some(outputs) = registry.written(name, &pipeline.name) {
+        return Ok(Before::Rows(outputs));
+    }
+    let context = GuestContext { pipeline: pipeline.name.clone() };
+    let component = registry.pick(name, None)?;
+    match component.probe(&context, &transform.config, &transform.limits) {
+        Ok(descriptor) => Ok(Before::Rows(descriptor.outputs)),
+        Err(fault) if matches!(fault.blame, Blame::Outside | Blame::Bug) => Err(fault),
+        Err(fault) => Ok(Before::Unknown(fault.to_string())),
+    }
+}
+
+/// A version whose rows can't be compared with what is there.
+fn incomparable(pipeline: &config::Pipeline, why: &str) -> Objection {
+    let text = format!("its rows can't be compared with those that are there: {why}");
+    let fault = Fault::transform(text)
+        .code("SCHEMA_UNKNOWN")
+        .help("if they fit, pin it: `component: NAME@sha256:…` is not compared");
+    objection(pipeline, &["transforms", "0", "component"], fault)
 }
 
 fn lock(members: &Mutex<Vec<Member>>) -> MutexGuard<'_, Vec<Member>> {
@@ -143,16 +189,22 @@ impl Users for Fleet {
             .lock()
             .iter()
             .filter(|member| member.follows(component.name()))
-            .map(|member| (Arc::clone(&member.pipeline), member.plan.clone()))
+            .map(|member| (Arc::clone(&member.pipeline), member.before.clone()))
             .collect();
         let mut plans = Vec::with_capacity(users.len());
         for (pipeline, before) in users {
             let plan = Plan::new(&pipeline, Arc::clone(component))?;
-            if let Some(before) = before.filter(|_| comparing) {
-                plan.follows(&before, &pipeline)?;
+            match before {
+                Before::Rows(before) if comparing => plan.follows(&before, &pipeline)?,
+                Before::Unknown(why) if comparing => return Err(incomparable(&pipeline, &why)),
+                _ => {}
             }
             plans.push((pipeline, Arc::new(plan)));
         }
+        let outputs = plans
+            .iter()
+            .map(|(pipeline, plan)| (pipeline.name.clone(), plan.descriptor.outputs.clone()))
+            .collect();
         let version = plans.first().map(|(_, plan)| plan.descriptor.version.clone());
         let members = Arc::clone(&self.members);
         let swap = move |generation| {
@@ -163,13 +215,23 @@ impl Users for Fleet {
                 else {
                     continue;
                 };
-                member.plan = Some(Arc::clone(&plan));
+                member.before = Before::rows(&plan);
                 if let Some(running) = &member.running {
                     running.swap(plan, generation);
                 }
             }
         };
-        Ok(Checked { version: version.unwrap_or_default(), swap: Box::new(swap) })
+        Ok(Checked { version: version.unwrap_or_default(), outputs, swap: Box::new(swap) })
+    }
+
+    fn users(&self, component: &str) -> Vec<String> {
+        let names = |member: &Member| {
+            let mut transforms = member.pipeline.transforms.iter();
+            transforms
+                .any(|transform| transform.component == component)
+                .then(|| member.pipeline.name.clone())
+        };
+        self.lock().iter().filter_map(names).collect()
     }
 
     fn blame(&self, component: &str, fault: Fault) -> Fault {

@@ -14,7 +14,7 @@ use crate::{
     fault::Fault,
     parquet::{self, OutputSpec},
     registry::Objection,
-    schema::{self, Descriptor, Input},
+    schema::{self, Descriptor, Input, Output},
 };
 
 /// A component that fits a pipeline.
@@ -62,18 +62,17 @@ impl Plan {
     /// How they differ.
     pub(super) fn follows(
         &self,
-        before: &Self,
+        before: &[Output],
         pipeline: &config::Pipeline,
     ) -> Result<(), Objection> {
-        let found = schema::differences(&before.descriptor.outputs, &self.descriptor.outputs);
+        let found = schema::differences(before, &self.descriptor.outputs);
         if found.is_empty() {
             return Ok(());
         }
         let text = format!(
-            "the rows of {} {} do not fit those of {}: {}",
+            "the rows of {} {} do not fit those that are written now: {}",
             self.descriptor.name,
             self.descriptor.version,
-            before.descriptor.version,
             found.join(", ")
         );
         let fault = Fault::transform(text).code("SCHEMA_DIFFERS").help(
@@ -84,7 +83,7 @@ impl Plan {
 }
 
 /// What a pipeline has against a component, with the place in its file.
-fn objection(pipeline: &config::Pipeline, path: &[&str], fault: Fault) -> Objection {
+pub(super) fn objection(pipeline: &config::Pipeline, path: &[&str], fault: Fault) -> Objection {
     let mut objection = Objection::new(fault, |fault| pipeline.written.blame(path, fault));
     objection.reason = format!("pipeline {}: {}", pipeline.name, objection.reason);
     objection

@@ -127,7 +127,14 @@ mod tests {
 
     fn accept(digest: String) -> Change {
         let component = "c".to_owned();
-        Change::Accept { component, digest, version: None, bytes: 1, road: Road::Folder }
+        Change::Accept {
+            component,
+            digest,
+            version: None,
+            bytes: 1,
+            road: Road::Folder,
+            outputs: [].into(),
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::fault::Fault;
+use crate::{fault::Fault, schema::Output};
 
 /// The version of the format of entries.
 const FORMAT: u32 = 1;
@@ -50,6 +50,9 @@ pub(super) enum Change {
         version: Option<String>,
         bytes: u64,
         road: Road,
+        /// What it writes, by pipeline: what the next one is compared with.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<String, Vec<Output>>,
     },
     /// A version was refused.
     Refuse {
@@ -125,6 +128,9 @@ pub struct Version {
     pub since: String,
     /// Which process took it in.
     pub writer: String,
+    /// What it writes, by pipeline.
+    #[serde(skip)]
+    pub outputs: BTreeMap<String, Vec<Output>>,
 }
 
 /// A version that was refused.
@@ -141,6 +147,9 @@ pub struct Refusal {
     /// Of the pipelines that it was tried for.
     #[serde(skip)]
     pub against: String,
+    /// The choices of a version that there had been. A later one is newer than this file: it is not tried again.
+    #[serde(skip)]
+    pub generation: u64,
 }
 
 /// All that is known of a component.
@@ -164,9 +173,13 @@ impl History {
         self.versions.iter().find(|version| version.digest == digest)
     }
 
-    /// Whether a file of this digest says nothing new: it was accepted once, or refused for the same pipelines.
+    /// Whether a file of this digest says nothing new: it was accepted once, or refused for the same pipelines, or refused
+    /// before the current version was chosen: then a person has gone on from there.
     pub(super) fn knows(&self, digest: &str, against: &str) -> bool {
-        let refused = |refusal: &Refusal| refusal.digest == digest && refusal.against == against;
+        let refused = |refusal: &Refusal| {
+            let overtaken = refusal.generation < self.generation;
+            refusal.digest == digest && (overtaken || refusal.against == against)
+        };
         self.version(digest).is_some() || self.refused.iter().any(refused)
     }
 
@@ -209,19 +222,28 @@ impl Log {
         self.next += 1;
         let Entry { change, writer, ts, .. } = entry;
         match change {
-            Change::Accept { component, digest, version, bytes, road } => {
+            Change::Accept { component, digest, version, bytes, road, outputs } => {
                 let history = self.components.entry(component).or_default();
                 history.refused.retain(|refusal| refusal.digest != digest);
                 if history.version(&digest).is_none() {
                     let (digest, since) = (digest.clone(), ts.clone());
-                    history.versions.push(Version { digest, version, bytes, road, since, writer });
+                    history.versions.push(Version {
+                        digest,
+                        version,
+                        bytes,
+                        road,
+                        since,
+                        writer,
+                        outputs,
+                    });
                 }
                 history.choose(digest, ts);
             }
             Change::Refuse { component, digest, reason, against, road } => {
                 let history = self.components.entry(component).or_default();
                 history.refused.retain(|refusal| refusal.digest != digest);
-                history.refused.push(Refusal { digest, reason, at: ts, road, against });
+                let generation = history.generation;
+                history.refused.push(Refusal { digest, reason, at: ts, road, against, generation });
             }
             Change::Choose { component, digest } => {
                 self.components.entry(component).or_default().choose(digest, ts);
@@ -238,7 +260,14 @@ mod tests {
 
     fn accept(digest: &str) -> Change {
         let (component, digest) = ("c".to_owned(), digest.to_owned());
-        Change::Accept { component, digest, version: None, bytes: 1, road: Road::Folder }
+        Change::Accept {
+            component,
+            digest,
+            version: None,
+            bytes: 1,
+            road: Road::Folder,
+            outputs: BTreeMap::new(),
+        }
     }
 
     fn refuse(digest: &str, against: &str) -> Change {
@@ -260,10 +289,10 @@ mod tests {
     #[test]
     fn the_newest_choice_is_the_current_one() {
         let choose = Change::Choose { component: "c".into(), digest: "a".into() };
-        let log = folded([accept("a"), accept("b"), refuse("x", "p"), choose]);
+        let log = folded([accept("a"), accept("b"), choose, refuse("x", "p")]);
         let history = log.component("c").unwrap();
         assert_eq!((log.current("c"), history.generation), (Some("a"), 3));
-        assert_eq!((history.since.as_str(), history.versions.len()), ("t3", 2));
+        assert_eq!((history.since.as_str(), history.versions.len()), ("t2", 2));
         assert_eq!((log.current("d"), log.next), (None, 4));
         for (digest, against, known) in [
             ("a", "", true),
@@ -274,6 +303,14 @@ mod tests {
         ] {
             assert_eq!(history.knows(digest, against), known, "{digest} {against}");
         }
+    }
+
+    #[test]
+    fn a_refused_version_that_was_overtaken_does_not_come_back() {
+        let refused = [accept("a"), refuse("x", "p")];
+        assert!(!folded(refused.clone()).component("c").unwrap().knows("x", "q"));
+        let log = folded(refused.into_iter().chain([accept("b")]));
+        assert!(log.component("c").unwrap().knows("x", "q"));
     }
 
     #[test]

@@ -83,22 +83,30 @@ impl RoadWorks {
         let scanned = self.folder.scan(renamed, Instant::now(), |name| users.against(name));
         self.runtime.block_on(self.journal.follow())?;
         self.show();
-        self.converge(users)?;
+        let mut first = self.converge(users);
         let (mut candidates, soon) = match scanned {
             Ok(scanned) => scanned,
             // A folder that is gone changes nothing, nor one that was never there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Next::Later),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), false),
             Err(error) => {
                 let text = format!("look into {}", self.folder.path().display());
                 return Err(Fault::outside(text).caused_by(error));
             }
         };
         candidates.sort_by_key(|candidate| users.against(&candidate.name).is_empty());
-        let Some(candidate) = candidates.first() else {
-            return Ok(if soon { Next::Soon } else { Next::Later });
-        };
-        let settled = self.candidate(users, candidate)?;
-        Ok(if candidates.len() > 1 && settled { Next::Now } else { Next::Soon })
+        let mut next = if soon || !candidates.is_empty() { Next::Soon } else { Next::Later };
+        // One that is not whole, or that the surroundings keep from being tried, holds up nobody behind it.
+        for (place, candidate) in candidates.iter().enumerate() {
+            match self.candidate(users, candidate) {
+                Ok(true) if place + 1 < candidates.len() => {
+                    next = Next::Now;
+                    break;
+                }
+                Ok(_) => {}
+                Err(fault) => first = first.and(Err(fault)),
+            }
+        }
+        first.map(|()| next)
     }
 
     /// Tries a file; whether that was the last word on it.
@@ -143,7 +151,19 @@ impl RoadWorks {
             let Ok(Some(wasm)) = self.folder.read(&candidate) else { continue };
             let digest = hex::encode(Sha256::digest(&wasm));
             if !self.knows(name, &digest, &against) {
-                match self.try_out(users, name, &wasm, true)? {
+                let tried = match self.try_out(users, name, &wasm, true) {
+                    // The earlier version runs, and the file is tried again while it does.
+                    Err(fault) if keeping && self.journal.log().current(name).is_some() => {
+                        tracing::warn!(
+                            component = name,
+                            help = fault.help,
+                            "not tried yet: {fault}"
+                        );
+                        continue;
+                    }
+                    tried => tried?,
+                };
+                match tried {
                     Ok(good) if keeping => self.accept(users, good, wasm.into(), Road::Folder)?,
                     Ok(good) => drop(self.running.insert(name.clone(), good.component)),
                     Err(objection) if !keeping || self.journal.log().current(name).is_none() => {
@@ -169,11 +189,10 @@ impl RoadWorks {
     ) -> Result<Outcome, Fault> {
         self.runtime.block_on(self.journal.follow())?;
         let digest = hex::encode(Sha256::digest(&wasm));
-        if self.journal.log().current(name) == Some(&digest) {
-            return Ok(Outcome::Unchanged);
-        }
         let history = self.journal.log().component(name);
         if history.is_some_and(|history| history.version(&digest).is_some()) {
+            // They may have been lost since.
+            self.runtime.block_on(self.journal.keep(&digest, wasm))?;
             return self.roll_back(users, name, &digest);
         }
         match self.try_out(users, name, &wasm, true)? {
@@ -230,8 +249,9 @@ impl RoadWorks {
 
     pub(super) fn remove(&mut self, users: &dyn Users, name: &str) -> Result<bool, Fault> {
         self.runtime.block_on(self.journal.follow())?;
-        if !users.against(name).is_empty() {
-            let text = format!("component {name} is used by a pipeline");
+        let named_by = users.users(name);
+        if !named_by.is_empty() {
+            let text = format!("component {name} is used by {}", named_by.join(", "));
             return Err(Fault::config(text).code("IN_USE").help("delete the pipeline first"));
         }
         let path = self.folder.file(name);
@@ -363,12 +383,14 @@ impl RoadWorks {
         let (name, digest) = (good.component.name().to_owned(), good.component.digest().to_owned());
         let (bytes, against) = (wasm.len() as u64, users.against(&name));
         let version = good.checked.as_ref().map(|checked| checked.version.clone());
+        let outputs = good.checked.as_ref().map(|checked| checked.outputs.clone());
         self.runtime.block_on(self.journal.keep(&digest, wasm))?;
         let accept = |log: &Log| {
             // Another replica may have been faster, and a person may have gone on from there.
             let known = log.component(&name).and_then(|history| history.version(&digest)).is_some();
             let (component, digest, version) = (name.clone(), digest.clone(), version.clone());
-            (!known).then_some(Change::Accept { component, digest, version, bytes, road })
+            let outputs = outputs.clone().unwrap_or_default();
+            (!known).then_some(Change::Accept { component, digest, version, bytes, road, outputs })
         };
         if self.runtime.block_on(self.journal.append(accept))? {
             let (component, version, road) = (name.clone(), version.clone(), road.name());
@@ -413,18 +435,27 @@ impl RoadWorks {
         };
         let behind: Vec<String> =
             self.running.iter().filter(is_behind).map(|(name, _)| name.clone()).collect();
+        let mut first = Ok(());
         for name in behind {
-            let Some(digest) = self.journal.log().current(&name).map(str::to_owned) else {
-                continue;
-            };
-            let wasm = self.bytes(&name, &digest)?;
-            match self.try_out(users, &name, &wasm, false)? {
-                Ok(good) => self.run(good),
-                Err(Objection { reason, .. }) => {
-                    let (component, road) = (name.clone(), "replica");
-                    self.stuck.insert(name, digest.clone());
-                    self.events.tell(What::Refused { component, digest, road, reason });
-                }
+            if let Err(fault) = self.catch_up(users, name) {
+                first = first.and(Err(fault));
+            }
+        }
+        first
+    }
+
+    /// Has the users of one name run the version that the log says they do.
+    fn catch_up(&mut self, users: &dyn Users, name: String) -> Result<(), Fault> {
+        let Some(digest) = self.journal.log().current(&name).map(str::to_owned) else {
+            return Ok(());
+        };
+        let wasm = self.bytes(&name, &digest)?;
+        match self.try_out(users, &name, &wasm, false)? {
+            Ok(good) => self.run(good),
+            Err(Objection { reason, .. }) => {
+                let (component, road) = (name.clone(), "replica");
+                self.stuck.insert(name, digest.clone());
+                self.events.tell(What::Refused { component, digest, road, reason });
             }
         }
         Ok(())
