@@ -165,7 +165,7 @@ impl Engine {
             None => {
                 let start = Instant::now();
                 let artefact = self.compiler.compile(name, wasm)?;
-                let compiled = self.cache.store(&self.engine, &digest, &artefact)?;
+                let compiled = self.cache.store(&self.engine, name, &digest, &artefact)?;
                 (compiled, Some(start.elapsed()))
             }
         };

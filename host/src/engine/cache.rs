@@ -11,6 +11,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
+use super::limits;
 use crate::fault::Fault;
 
 /// Bytes of the seal before an artefact.
@@ -58,12 +59,12 @@ impl Cache {
     pub(super) fn store(
         &self,
         engine: &wasmtime::Engine,
+        name: &str,
         digest: &str,
         artefact: &[u8],
     ) -> Result<Component, Fault> {
-        let component = deserialize(engine, artefact).map_err(|error| {
-            Fault::bug("the compiler's artefact does not fit this host").caused_by(error)
-        })?;
+        let component =
+            deserialize(engine, artefact).map_err(|error| unloadable(name, artefact, &error))?;
         let path = self.path(digest);
         let written = tempfile::NamedTempFile::new_in(&self.folder).and_then(|mut file| {
             file.write_all(&seal(digest, artefact))?;
@@ -75,6 +76,19 @@ impl Cache {
         }
         Ok(component)
     }
+}
+
+/// Why an artefact that was just compiled can't be loaded.
+fn unloadable(name: &str, artefact: &[u8], error: &wasmtime::Error) -> Fault {
+    // Without the limits of instances it can be: then it is they that it passes.
+    let plain = wasmtime::Engine::new(&limits::compile_config());
+    if plain.is_ok_and(|plain| deserialize(&plain, artefact).is_ok()) {
+        let text = format!("component {name} needs more than a host gives a component: {error:#}");
+        return Fault::transform(text)
+            .help("build it with fewer core instances, memories and tables, or smaller ones");
+    }
+    let text = format!("the compiler's artefact does not fit this host: {error:#}");
+    Fault::bug(text)
 }
 
 /// What an artefact in the cache is known by.

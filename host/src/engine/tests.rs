@@ -305,6 +305,20 @@ fn what_is_no_transform_is_refused() {
 }
 
 #[test]
+fn a_component_that_needs_more_than_an_instance_can_have_is_refused() {
+    let (engine, _folder) = engine();
+    // An empty module, and thirty instances of it.
+    let module = [&[1, 8][..], b"\0asm\x01\0\0\0"].concat();
+    let instances = [&[2, 91, 30][..], &[0; 90]].concat();
+    let wasm = [&b"\0asm\x0d\0\x01\0"[..], &module, &instances].concat();
+    let fault = engine.load("x", &wasm).unwrap_err();
+    assert_eq!(fault.blame, Blame::Transform, "trying again does not help: {fault}");
+    let text = fault.to_string();
+    assert!(text.contains("component x needs more than a host gives"), "{text}");
+    assert!(text.contains("30 core module instances"), "{text}");
+}
+
+#[test]
 fn a_damaged_artefact_is_compiled_again_and_never_trusted() {
     let (engine, folder) = engine();
     let wasm = sample("clean-clicks");
