@@ -25,6 +25,17 @@ pub(super) fn check(described: Described) -> Result<Descriptor, String> {
     if described.outputs.is_empty() {
         return Err("no output".to_owned());
     }
+    if described.outputs.len() > MAX_OUTPUTS {
+        return Err(format!("{} outputs: {MAX_OUTPUTS} at most", described.outputs.len()));
+    }
+    for (what, text) in [("name", &described.name), ("version", &described.version)] {
+        // They stand in each file and each manifest.
+        if text.len() > MAX_NAME || text.chars().any(char::is_control) {
+            return Err(format!(
+                "itself by the {what} {text:?}: it has {MAX_NAME} bytes at most, and no control characters"
+            ));
+        }
+    }
     let mut outputs = Vec::new();
     let mut names = HashSet::new();
     for schema in described.outputs {
@@ -85,6 +96,9 @@ fn origin_of(field: &Field, origin: wit::Origin, input: &Input) -> Result<Origin
 
 /// The trees of a schema in pre-order.
 fn trees(fields: &[wit::Field]) -> Result<Vec<Field>, String> {
+    if fields.len() > MAX_FIELDS {
+        return Err(format!("{} fields: {MAX_FIELDS} at most", fields.len()));
+    }
     let mut rest = fields.iter();
     let mut trees = Vec::new();
     while let Some(field) = rest.next() {
@@ -94,9 +108,13 @@ fn trees(fields: &[wit::Field]) -> Result<Vec<Field>, String> {
     Ok(trees)
 }
 
+/// Outputs of a guest at most.
+const MAX_OUTPUTS: usize = 64;
+/// Fields of a schema at most, nested ones included: each is a column that every open file has memory for.
+const MAX_FIELDS: usize = 4096;
 /// Schemas may nest this deep.
 const MAX_DEPTH: u32 = 32;
-/// Bytes of a field's name at most.
+/// Bytes of a name at most.
 const MAX_NAME: usize = 255;
 
 fn tree<'a>(

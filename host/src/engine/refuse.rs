@@ -72,6 +72,39 @@ pub(super) fn unlinkable(name: &str, error: wasmtime::Error) -> Fault {
     Fault::transform(text).help("build it against wit/v0.1 of this host, and WASI 0.2")
 }
 
+/// Names that a text lists at most, and bytes of them.
+const LISTED: (usize, usize) = (40, 4000);
+
+/// Names for people. A component may have a million of them, each of many bytes.
 fn list(names: &[&str]) -> String {
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let mut bytes = 0;
+    let fits = names.iter().take(LISTED.0).take_while(|name| {
+        bytes += name.len();
+        bytes <= LISTED.1
+    });
+    let listed = fits.count();
+    match names.len() - listed {
+        0 => names.join(", "),
+        more if listed == 0 => format!("{more} with long names"),
+        more => format!("{} and {more} more", names[..listed].join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_lists_some_names_and_counts_the_others() {
+        assert_eq!(list(&[]), "nothing");
+        assert_eq!(list(&["a:b/c", "d:e/f"]), "a:b/c, d:e/f");
+        let many = list(&["a"; 100_000]);
+        assert!(many.len() < 200 && many.ends_with("a, a and 99960 more"), "{many}");
+        let long = "x".repeat(100_000);
+        assert_eq!(list(&[&long, "a"]), "2 with long names");
+        assert_eq!(list(&["a", &long, "b"]), "a and 2 more");
+    }
 }

@@ -132,3 +132,26 @@ fn descriptors_that_can_not_be_are_refused() {
     let raw = Described { input: wit::Input::Raw, ..described(from(text("x"), "a")) };
     assert!(check(raw).unwrap_err().contains("raw records"));
 }
+
+#[test]
+fn descriptors_have_bounds() {
+    let fields = |count: usize| (0..count).map(|n| text(&format!("f{n}"))).collect::<Vec<_>>();
+    let of = |count| vec![output("out", fields(count), vec![WitOrigin::Computed; count])];
+    check(described(of(4096))).unwrap();
+    let error = check(described(of(4097))).unwrap_err();
+    assert_eq!(error, "output out with 4097 fields: 4096 at most");
+    let wide = wit::InputSchema { fields: fields(4097), usages: vec![WitUsage::Read; 4097] };
+    let wide = Described { input: wit::Input::Rows(wide), ..described(of(1)) };
+    assert_eq!(check(wide).unwrap_err(), "an input with 4097 fields: 4096 at most");
+    let outputs = |count: usize| {
+        let one = |n| output(&format!("out{n}"), fields(1), vec![WitOrigin::Computed]);
+        described((0..count).map(one).collect())
+    };
+    check(outputs(64)).unwrap();
+    assert_eq!(check(outputs(65)).unwrap_err(), "65 outputs: 64 at most");
+    let named = |name: &str| Described { name: name.to_owned(), ..described(of(1)) };
+    check(named(&"x".repeat(255))).unwrap();
+    assert!(check(named(&"x".repeat(256))).unwrap_err().contains("255 bytes at most"));
+    let error = check(Described { version: "1\n0".to_owned(), ..described(of(1)) }).unwrap_err();
+    assert!(error.starts_with("itself by the version \"1\\n0\""), "{error}");
+}
