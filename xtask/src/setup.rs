@@ -79,9 +79,16 @@ pub(crate) fn transforms(shell: &Shell) -> Result<()> {
     Ok(())
 }
 
+/// Where the components are that only tests use: a folder each, named like its package.
+const GUESTS: &str = "tests/guests";
+
 /// Builds the components that only tests use, and answers where they are.
 pub(crate) fn guests(shell: &Shell) -> Result<PathBuf> {
-    cmd!(shell, "cargo build --quiet --release --target wasm32-wasip2 --package wrong-world --package misbehaves --package foreign --package nosy --package chatty --package stamped --package stamped-wide").run()?;
+    let folders = shell.read_dir(GUESTS)?;
+    let folders = folders.iter().filter(|folder| folder.join("Cargo.toml").is_file());
+    let packages = folders.filter_map(|folder| folder.file_name());
+    let packages = packages.flat_map(|name| ["--package".as_ref(), name]);
+    cmd!(shell, "cargo build --quiet --release --target wasm32-wasip2 {packages...}").run()?;
     Ok(target_folder(shell)?.join("wasm32-wasip2").join("release"))
 }
 

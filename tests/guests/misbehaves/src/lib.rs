@@ -2,6 +2,15 @@
 
 use tidemill_sdk::prelude::*;
 
+/// Taken and left alone: `malformed`, when it comes as the next version of this guest, is told by it what to do at its
+/// start.
+#[config]
+#[derive(Debug)]
+pub struct Config {
+    /// What to do.
+    pub start: Option<String>,
+}
+
 /// What to do.
 #[derive(Row, Debug)]
 pub struct Order<'a> {
@@ -15,7 +24,7 @@ pub struct Done<'a> {
 }
 
 #[transform]
-fn done(order: Order<'_>, out: &mut Output<Done<'_>>) -> Result<(), Reject> {
+fn done(order: Order<'_>, _: &Config, out: &mut Output<Done<'_>>) -> Result<(), Reject> {
     match order.act {
         "panic" => panic!("told to panic"),
         "spin" => loop {
@@ -34,8 +43,17 @@ fn done(order: Order<'_>, out: &mut Output<Done<'_>>) -> Result<(), Reject> {
                 std::hint::black_box(&eaten);
             }
         }
+        "overflow" => drop(deep(1)),
+        "flood" => (0..20_000).for_each(|line| log::info!("flood line {line}")),
+        "flood an output" => (0..20_000).for_each(|line| print!("flood piece {line}, ")),
         "reject" => return Err("told to reject".into()),
-        _ => out.emit(Done { act: order.act }),
+        _ => {}
     }
+    out.emit(Done { act: order.act });
     Ok(())
+}
+
+/// Calls itself until no stack is left.
+fn deep(depth: u64) -> u64 {
+    if std::hint::black_box(depth) == u64::MAX { depth } else { 1 + deep(depth + 1) }
 }

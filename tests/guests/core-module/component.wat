@@ -1,0 +1,3 @@
+(module
+  (memory (export "memory") 1)
+  (func (export "process") (param i32) (result i32) local.get 0))
