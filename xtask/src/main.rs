@@ -1,4 +1,4 @@
-//! The chores that a person would do by hand: `cargo xtask demo`, `cargo xtask test`, and the set-up of what they need.
+//! The chores that a person would do by hand: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, and the set-up of what they need.
 
 mod bench;
 mod servers;

@@ -174,7 +174,7 @@ impl Http {
         self.stream.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
         let mut length = 0;
-        while line.trim() != "" {
+        while !line.trim().is_empty() {
             line.clear();
             self.stream.read_line(&mut line)?;
             if let Some((name, value)) = line.split_once(':')
