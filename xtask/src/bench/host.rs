@@ -50,13 +50,6 @@ impl Site {
         Ok(site)
     }
 
-    /// Puts another build over the component, whole.
-    pub(super) fn replace(&self, component: &[u8]) -> Result<()> {
-        let part = self.folder.join("transforms/.part");
-        fs::write(&part, component)?;
-        Ok(fs::rename(part, self.folder.join(COMPONENT))?)
-    }
-
     /// A command of the release build in this folder.
     pub(super) fn command(&self, tidemill: &Path, name: &str) -> Command {
         let mut command = Command::new(tidemill);
@@ -168,8 +161,15 @@ impl Http {
 
     /// Status and body of an answer whose length is told.
     pub(super) fn get(&mut self, path: &str) -> Result<(u16, String)> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.listen);
-        self.stream.get_mut().write_all(request.as_bytes())?;
+        self.request("GET", path, b"")
+    }
+
+    fn request(&mut self, method: &str, path: &str, body: &[u8]) -> Result<(u16, String)> {
+        let (listen, length) = (&self.listen, body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {listen}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -193,6 +193,13 @@ impl Http {
         let (_, body) = self.get("/v1/pipelines/clicks")?;
         let status: Value = serde_json::from_str(&body)?;
         status[which]["records"].as_u64().with_context(|| format!("no {which} records in {body}"))
+    }
+
+    /// Uploads a build of the component; it is the current one then.
+    pub(super) fn upload(&mut self, component: &[u8]) -> Result<()> {
+        let (status, body) = self.request("PUT", "/v1/components/clean-clicks", component)?;
+        ensure!(status == 200, "a build was not taken: {body}");
+        Ok(())
     }
 
     /// Reads `/v1/events` from now on, each as it happens. HTTP/1.0 has no chunks: the body is the events alone.
