@@ -148,6 +148,16 @@ pub(crate) fn judged_by(site: &Site, by_digest: BTreeMap<String, u32>) -> BTreeM
     found
 }
 
+/// Waits until a build has got records to transform.
+fn gets_records(host: &Host, wasm: &[u8]) {
+    let label = format!("digest=\"{}\"", digest(wasm));
+    eventually("the build gets records", 20, || {
+        let (_, metrics) = host.get("/metrics")?;
+        let received = |line: &str| line.starts_with("tidemill_records_received_total");
+        metrics.lines().any(|line| received(line) && line.contains(&label)).then_some(())
+    });
+}
+
 fn many_swaps_under_load(kind: StoreKind) {
     let swaps: u32 = if full() { 100 } else { 10 };
     let identity = Identity::new(4);
@@ -159,16 +169,7 @@ fn many_swaps_under_load(kind: StoreKind) {
         site.rename_into(FILE, &wasm);
         runs(&host, &wasm);
         // Every build gets something to do.
-        let label = format!("digest=\"{}\"", digest(&wasm));
-        eventually("the build gets records", 20, || {
-            let (_, metrics) = host.get("/metrics")?;
-            metrics
-                .lines()
-                .any(|line| {
-                    line.starts_with("tidemill_records_received_total") && line.contains(&label)
-                })
-                .then_some(())
-        });
+        gets_records(&host, &wasm);
     }
     let mut identity = load.end();
     identity.produce(100);
@@ -281,7 +282,8 @@ fn a_swap_while_a_flush_hangs_waits_for_no_commit() {
     site.write("tidemill.toml", host);
     site.write(FILE, build(0));
     let mut identity = Identity::new(4);
-    identity.pipeline_of("stamped", &site, "300ms", "[]");
+    // Long enough that what is produced at once is one flush.
+    identity.pipeline_of("stamped", &site, "2s", "[]");
     let pipeline = site.path().join("pipelines/copy.yaml");
     let pipeline = fs::read_to_string(pipeline).expect("it was just written");
     let store = format!(
@@ -293,19 +295,16 @@ fn a_swap_while_a_flush_hangs_waits_for_no_commit() {
     let host = site.run().ready();
     identity.produce(500);
     identity.committed(&site, 30);
-    let received = |n: u64| {
-        eventually("all is read and sealed", 20, || {
-            let (read, open) = ("tidemill_records_received_total", "tidemill_open_files");
-            (host.metric(read) >= n as f64 && host.metric(open) == 0.0).then_some(())
-        });
-    };
     proxy.close();
     identity.produce(500);
-    received(4000);
+    eventually("all is read, and its flush is on its way", 30, || {
+        let (read, open) = ("tidemill_records_received_total", "tidemill_open_files");
+        (host.metric(read) >= 4000.0 && host.metric(open) == 0.0).then_some(())
+    });
     site.rename_into(FILE, build(1));
     runs(&host, &build(1));
     identity.produce(500);
-    received(6000);
+    gets_records(&host, &build(1));
     assert_eq!(log::records(&site.store, "copy"), 2000, "something was committed all the same");
     proxy.open();
     identity.committed(&site, 50);
