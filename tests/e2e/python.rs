@@ -35,7 +35,7 @@ fn the_build_in_rust_runs_on_while_one_in_python_is_compiled_and_then_follows() 
     let is_loaded = |event: &serde_json::Value| event["digest"] == *digest(&python);
     assert!(!host.events("component loaded").iter().any(is_loaded), "it was compiled by then");
 
-    runs_within(&host, &python, 170);
+    runs_within(&host, &python, 300);
     let mut identity = load.end();
     identity.produce(100);
     identity.committed(&site, 40);
