@@ -10,6 +10,7 @@ mod members;
 mod metrics;
 mod outages;
 mod poison;
+mod python;
 mod readme;
 mod refusals;
 mod sandbox;

@@ -16,7 +16,10 @@ use sha2::{Digest as _, Sha256};
 use tidemill_tests::{
     eventually, full, guest,
     host::{Host, Site, StoreKind},
-    reader,
+    kafka,
+    proxy::Proxy,
+    reader::{self, Place},
+    setting,
 };
 
 use crate::{identity::Identity, log};
@@ -50,8 +53,13 @@ pub(crate) fn site(kind: StoreKind, identity: &Identity) -> Site {
 
 /// Waits until a host runs a build.
 pub(crate) fn runs(host: &Host, wasm: &[u8]) {
+    runs_within(host, wasm, 40);
+}
+
+/// Waits until a host runs a build that takes its time to compile.
+pub(crate) fn runs_within(host: &Host, wasm: &[u8], seconds: u64) {
     let digest = digest(wasm);
-    eventually("the build is swapped in", 40, || {
+    eventually("the build is swapped in", seconds, || {
         host.events("component swapped").iter().any(|event| event["new"] == *digest).then_some(())
     });
 }
@@ -67,13 +75,13 @@ pub(crate) fn refused(host: &Host, wasm: &[u8]) -> String {
 }
 
 /// Produces for as long as it lives.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<Identity>>,
 }
 
 impl Load {
-    fn start(mut identity: Identity) -> Self {
+    pub(crate) fn start(mut identity: Identity) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -85,7 +93,7 @@ impl Load {
         Self { stop, thread: Some(thread) }
     }
 
-    fn end(mut self) -> Identity {
+    pub(crate) fn end(mut self) -> Identity {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("it ends once").join().expect("the broker takes records")
     }
@@ -99,8 +107,11 @@ impl Drop for Load {
 
 /// Each file has rows of one build, and its footer and the manifest name that one. Which builds there are.
 pub(crate) fn judged(site: &Site, builds: impl IntoIterator<Item = u32>) -> BTreeMap<u32, usize> {
-    let by_digest: BTreeMap<String, u32> =
-        builds.into_iter().map(|stamp| (digest(&build(stamp)), stamp)).collect();
+    judged_by(site, builds.into_iter().map(|stamp| (digest(&build(stamp)), stamp)).collect())
+}
+
+/// The same for any components, by their digests.
+pub(crate) fn judged_by(site: &Site, by_digest: BTreeMap<String, u32>) -> BTreeMap<u32, usize> {
     let sql = "SELECT filename, min(stamp), max(stamp) FROM rows GROUP BY 1";
     let rows = reader::query(&site.place, "data/copy/records", sql);
     let stamps: BTreeMap<String, u32> = rows
@@ -137,6 +148,16 @@ pub(crate) fn judged(site: &Site, builds: impl IntoIterator<Item = u32>) -> BTre
     found
 }
 
+/// Waits until a build has got records to transform.
+fn gets_records(host: &Host, wasm: &[u8]) {
+    let label = format!("digest=\"{}\"", digest(wasm));
+    eventually("the build gets records", 20, || {
+        let (_, metrics) = host.get("/metrics")?;
+        let received = |line: &str| line.starts_with("tidemill_records_received_total");
+        metrics.lines().any(|line| received(line) && line.contains(&label)).then_some(())
+    });
+}
+
 fn many_swaps_under_load(kind: StoreKind) {
     let swaps: u32 = if full() { 100 } else { 10 };
     let identity = Identity::new(4);
@@ -148,16 +169,7 @@ fn many_swaps_under_load(kind: StoreKind) {
         site.rename_into(FILE, &wasm);
         runs(&host, &wasm);
         // Every build gets something to do.
-        let label = format!("digest=\"{}\"", digest(&wasm));
-        eventually("the build gets records", 20, || {
-            let (_, metrics) = host.get("/metrics")?;
-            metrics
-                .lines()
-                .any(|line| {
-                    line.starts_with("tidemill_records_received_total") && line.contains(&label)
-                })
-                .then_some(())
-        });
+        gets_records(&host, &wasm);
     }
     let mut identity = load.end();
     identity.produce(100);
@@ -256,6 +268,49 @@ fn a_version_that_comes_while_the_store_is_away_waits_for_it() {
     host.drain();
     identity.judge(&site);
     judged(&site, [0, 1]);
+}
+
+#[test]
+fn a_swap_while_a_flush_hangs_waits_for_no_commit() {
+    let site = Site::new(StoreKind::S3);
+    let (server, Place::S3(prefix)) = (setting("TIDEMILL_TEST_S3_ENDPOINT"), &site.place) else {
+        unreachable!("it is on S3")
+    };
+    let proxy = Proxy::to(&server);
+    // Builds are kept in the host's own store, which goes on answering.
+    let host = format!("workers = 2\n[kafka]\nbrokers = [\"{}\"]\n", kafka::brokers());
+    site.write("tidemill.toml", host);
+    site.write(FILE, build(0));
+    let mut identity = Identity::new(4);
+    // Long enough that what is produced at once is one flush.
+    identity.pipeline_of("stamped", &site, "2s", "[]");
+    let pipeline = site.path().join("pipelines/copy.yaml");
+    let pipeline = fs::read_to_string(pipeline).expect("it was just written");
+    let store = format!(
+        "store: {{ url: 's3://{prefix}', endpoint: '{}', path_style: true, region: us-east-1 }}\n",
+        proxy.address()
+    );
+    site.write("pipelines/copy.yaml", pipeline + &store);
+
+    let host = site.run().ready();
+    identity.produce(500);
+    identity.committed(&site, 30);
+    proxy.close();
+    identity.produce(500);
+    eventually("all is read, and its flush is on its way", 30, || {
+        let (read, open) = ("tidemill_records_received_total", "tidemill_open_files");
+        (host.metric(read) >= 4000.0 && host.metric(open) == 0.0).then_some(())
+    });
+    site.rename_into(FILE, build(1));
+    runs(&host, &build(1));
+    identity.produce(500);
+    gets_records(&host, &build(1));
+    assert_eq!(log::records(&site.store, "copy"), 2000, "something was committed all the same");
+    proxy.open();
+    identity.committed(&site, 50);
+    host.drain();
+    identity.judge(&site);
+    assert_eq!(judged(&site, [0, 1]).into_keys().collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The chores that a person would do by hand: `cargo xtask demo`, `cargo xtask test`, and the set-up of what they need.
+//! The chores that a person would do by hand: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, and the set-up of what they need.
 
+mod bench;
 mod servers;
 mod setup;
 mod test;
@@ -27,6 +28,9 @@ enum Chore {
     },
     /// Runs all checks and tests, against a real Kafka and a real S3 server that it starts itself.
     Test(test::Options),
+    /// Measures a release build on this machine, against a real Kafka that it starts itself.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Builds the sample transforms and puts them where the host embeds them from.
     Transforms,
     /// Starts a Kafka and an S3 server for trying things by hand, and stops them at Ctrl-C.
@@ -44,6 +48,7 @@ fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::Demo { arguments } => demo(&shell, &arguments),
         Chore::Test(options) => test::run(&shell, &options),
+        Chore::Bench(bench) => bench::run(&shell, &bench),
         Chore::Transforms => {
             setup::toolchain(&shell)?;
             // For the build of the host, which comes next.

@@ -1,9 +1,11 @@
 //! What a build needs: the Rust target, a C compiler, the sample transforms.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
+
+use crate::tools::Tools;
 
 /// The folder from which the host embeds components; ignored by git.
 const COMPONENTS: &str = "host/components";
@@ -90,6 +92,34 @@ pub(crate) fn guests(shell: &Shell) -> Result<PathBuf> {
     let packages = packages.flat_map(|name| ["--package".as_ref(), name]);
     cmd!(shell, "cargo build --quiet --release --target wasm32-wasip2 {packages...}").run()?;
     Ok(target_folder(shell)?.join("wasm32-wasip2").join("release"))
+}
+
+/// Builds the component in Python that only tests use, unless it is there, of the same source, contract and tool.
+pub(crate) fn python_guest(shell: &Shell, tools: &Tools, folder: &Path) -> Result<()> {
+    const SOURCES: &str = "tests/guests-python";
+    const CONTRACT: &str = "wit/v0.1";
+    let program = tools.program("componentize-py");
+    let mut made_of = cmd!(shell, "{program} --version").quiet().read()?;
+    let mut paths = [shell.read_dir(SOURCES)?, shell.read_dir(CONTRACT)?].concat();
+    paths.sort();
+    for path in paths.iter().filter(|path| path.is_file()) {
+        made_of += &shell.read_file(path)?;
+    }
+    let (component, recipe) =
+        (folder.join("stamped_python.wasm"), folder.join("stamped_python.of"));
+    if component.exists() && std::fs::read_to_string(&recipe).is_ok_and(|text| text == made_of) {
+        return Ok(());
+    }
+    say("building the component in Python (20 seconds)");
+    cmd!(
+        shell,
+        "{program} -q -d {CONTRACT} -w transformer componentize stamped -p {SOURCES} -o {component}"
+    )
+    .run()
+    .context("componentize-py could not build tests/guests-python/stamped.py")?;
+    // Last, so that a build that was interrupted is no build.
+    std::fs::write(recipe, made_of)?;
+    Ok(())
 }
 
 /// Where cargo builds.

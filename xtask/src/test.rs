@@ -34,6 +34,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     setup::say("3/6 the sample transforms (a minute the first time)");
     setup::transforms(shell)?;
     let guests = setup::guests(shell)?;
+    setup::python_guest(shell, &tools, &guests)?;
     if !options.only_tests {
         setup::say("4/6 format, lints, licences, documentation (5 minutes the first time)");
         let (typos, deny) = (tools.program("typos"), tools.program("cargo-deny"));

