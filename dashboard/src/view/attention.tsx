@@ -1,0 +1,41 @@
+import type { Live } from "../model/live";
+import { byUrgency, needsAttention } from "../model/words";
+import { Icon } from "./icon";
+import { State } from "./state";
+import { Ago } from "./time";
+
+/** Pipelines that somebody has to see to, the worst first, with the reasons. */
+export function Attention({ live }: { live: Live }) {
+  const all = byUrgency(live.pipelines.filter(needsAttention));
+  const paused = live.pipelines.filter(({ state }) => state === "PAUSED").length;
+  if (live.pipelines.length === 0) {
+    return null;
+  }
+  if (all.length === 0) {
+    return (
+      <p class="calm">
+        <Icon shape="check" /> Nothing needs attention{paused > 0 ? `; ${paused} paused` : ""}
+      </p>
+    );
+  }
+  return (
+    <section class="attention" aria-labelledby="attention">
+      <h2 id="attention">Needs attention</h2>
+      <ul>
+        {all.map(({ name, state, reason, since, awaits_component }) => (
+          <li key={name}>
+            <State state={state} /> <strong>{name}</strong>
+            {since && (
+              <span class="quiet">
+                {" "}
+                since <Ago ts={since} live={live} />
+              </span>
+            )}
+            {reason && <p class="reason">{reason}</p>}
+            {awaits_component && <p class="reason">It goes on by itself with a mended component.</p>}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
