@@ -9,8 +9,18 @@ import "./style/charts.css";
 
 const page = document.getElementById("page");
 if (page) {
-  const live = new Live(() => draw(page));
-  const draw = (into: HTMLElement) => render(<App live={live} />, into);
-  draw(page);
+  // Changes come in bursts, a thousand events when the page is opened: each picture of the screen shows all that came.
+  let due = false;
+  const live = new Live(() => {
+    if (!due) {
+      due = true;
+      requestAnimationFrame(draw);
+    }
+  });
+  const draw = () => {
+    due = false;
+    render(<App live={live} />, page);
+  };
+  draw();
   live.start();
 }

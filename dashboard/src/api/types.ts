@@ -23,6 +23,10 @@ export interface Pipeline {
   reason?: string | null;
   /** Since when it is in this state. */
   since?: string | null;
+  /** Why the newest definition of it is not what runs. */
+  refused?: string | null;
+  /** Whether it goes on by itself when what stopped it is mended; an older host calls it by the second name. */
+  awaits_mending?: boolean;
   awaits_component?: boolean;
   transforms: Transform[];
   processed: Counts;
@@ -31,7 +35,7 @@ export interface Pipeline {
   bytes: number;
   flushes: number;
   fenced: number;
-  /** Where it is defined: `{file: …}` or `{rest: true}`. */
+  /** Where it is defined: `{file: …}`, or `api`. */
   origin?: Record<string, unknown> | string | null;
   lag?: { records?: number | null; seconds?: number | null } | null;
   last_commit_age_seconds?: number | null;

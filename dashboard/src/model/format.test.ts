@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bytes, clock, count, duration, milliseconds, rate } from "./format";
+import { bytes, clock, compact, count, duration, milliseconds, rate } from "./format";
 
 test("numbers are exact while they are short", () => {
   expect([0, 999_999, 1_234_567, null].map(count)).toEqual(["0", "999,999", "1.2M", "–"]);
@@ -8,6 +8,10 @@ test("numbers are exact while they are short", () => {
   expect([0, 1023, 1024, 10_485_760, 2 ** 60].map(bytes)).toEqual(
     ["0 B", "1,023 B", "1 KiB", "10 MiB", "1,024 PiB"]);
   expect([0.0004, 0.25].map(milliseconds)).toEqual(["0.4 ms", "250 ms"]);
+});
+
+test("numbers beside a scale are short", () => {
+  expect([0, 0.5, 2500, 50_000, 1_500_000].map(compact)).toEqual(["0", "0.5", "2.5K", "50K", "1.5M"]);
 });
 
 test("durations have two units at most", () => {

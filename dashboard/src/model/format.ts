@@ -12,6 +12,11 @@ export function count(value: number | null | undefined): string {
   return value < 1_000_000 ? WHOLE.format(value) : COMPACT.format(value);
 }
 
+/** A number beside a scale. */
+export function compact(value: number): string {
+  return COMPACT.format(value);
+}
+
 /** A number a second. */
 export function rate(value: number | null | undefined): string {
   if (value === null || value === undefined) {
@@ -43,11 +48,6 @@ export function duration(seconds: number | null | undefined): string {
     return minutes < 10 ? `${minutes} min ${whole % 60} s` : `${minutes} min`;
   }
   return days < 1 ? `${hours} h ${minutes % 60} min` : `${days} d ${hours % 24} h`;
-}
-
-/** A time that is known to the second at best. */
-export function ago(seconds: number): string {
-  return `${duration(Math.floor(seconds))} ago`;
 }
 
 export function milliseconds(seconds: number): string {

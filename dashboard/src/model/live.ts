@@ -180,6 +180,11 @@ export class Live {
     const { components } = (await answer.json()) as { components: Component[] };
     this.components = components;
     components.forEach(({ current }) => current && this.builds.learn(current));
+    const there = new Set(components.map(({ name }) => name));
+    for (const gone of [...this.#counted.keys()].filter((name) => !there.has(name))) {
+      this.#counted.delete(gone);
+      this.versions.delete(gone);
+    }
     this.#changed();
     for (const { name, current, refused } of components) {
       const state = `${current?.generation} ${refused.length}`;

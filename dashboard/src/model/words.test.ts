@@ -9,12 +9,16 @@ test("who needs attention comes first, and a paused pipeline needs none", () => 
   const states = byUrgency(all).map(({ state }) => state);
   expect(states).toEqual(["FAILED", "DEGRADED", "STOPPED", "SLEEPY", "PAUSED", "RUNNING"]);
   expect(all.filter(needsAttention)).toHaveLength(4);
+  expect(needsAttention(pipeline("a", "RUNNING", { refused: "unknown key" }))).toBe(true);
 });
 
 test("a change of state is told, a new pipeline and a standing one are not", () => {
   const before = [pipeline("a", "RUNNING"), pipeline("b", "RUNNING")];
   const after = [pipeline("a", "FAILED", { reason: "the log forked" }), pipeline("b", "RUNNING"), pipeline("c", "FAILED")];
-  expect(changes(before, after)).toEqual(["Pipeline a is FAILED: the log forked"]);
+  const told = "Pipeline a is FAILED: the log forked";
+  expect(changes(before, after)).toEqual([told]);
+  const event = { id: 1, ts: "now", kind: "state", pipeline: "a", state: "FAILED", reason: "the log forked" };
+  expect(announcement(event), "the event says it in the same words").toBe(told);
 });
 
 test("an event of an unknown kind is told with all that it says", () => {
@@ -24,7 +28,7 @@ test("an event of an unknown kind is told with all that it says", () => {
 });
 
 test("where a pipeline is defined is told as far as the host tells it", () => {
-  const origins = [undefined, null, { file: "pipelines/a.yaml" }, { rest: true }, "rest", { other: 1 }];
+  const origins = [undefined, null, { file: "pipelines/a.yaml" }, { rest: true }, "api", { other: 1 }];
   expect(origins.map((of) => origin(pipeline("a", "RUNNING", { origin: of })))).toEqual(
-    [null, null, "pipelines/a.yaml", "by the API", "rest", "other"]);
+    [null, null, "pipelines/a.yaml", "by the API", "by the API", "other"]);
 });

@@ -18,8 +18,12 @@ export function announcement(event: HostEvent): string {
       return `Component ${text(event, "component")} is rolled back to ${short(text(event, "to"))}`;
     case "swapped":
       return `Pipeline ${text(event, "pipeline")} runs another build of ${text(event, "component")}`;
+    case "state":
+      return stateChange(text(event, "pipeline"), text(event, "state"), text(event, "reason"));
+    case "definition_refused":
+      return `A definition of ${text(event, "pipeline")} is refused: ${text(event, "reason")}`;
     default:
-      return words(event.kind);
+      return `${words(event.kind)} ${text(event, "pipeline") || text(event, "component")}`.trim();
   }
 }
 
@@ -27,7 +31,12 @@ export function announcement(event: HostEvent): string {
 export function changes(before: Pipeline[], after: Pipeline[]): string[] {
   const known = new Map(before.map((pipeline) => [pipeline.name, pipeline.state]));
   const changed = after.filter(({ name, state }) => known.has(name) && known.get(name) !== state);
-  return changed.map(({ name, state, reason }) => `Pipeline ${name} is ${state}${reason ? `: ${reason}` : ""}`);
+  return changed.map(({ name, state, reason }) => stateChange(name, state, reason));
+}
+
+/** The event and the next look say the same: it is told once. */
+function stateChange(name: string, state: string, reason?: string | null): string {
+  return `Pipeline ${name} is ${state}${reason ? `: ${reason}` : ""}`;
 }
 
 /** What the host calls `rolled_back`, as words. */
@@ -49,21 +58,17 @@ export function origin(pipeline: Pipeline): string | null {
   if (!origin) {
     return null;
   }
-  if (typeof origin === "string") {
-    return origin;
-  }
-  if (typeof origin.file === "string") {
-    return origin.file;
-  }
-  return Object.keys(origin).includes("rest") ? "by the API" : Object.keys(origin).join(", ");
+  const [[kind, where] = []] = typeof origin === "string" ? [[origin, true]] : Object.entries(origin);
+  const known = kind === "api" || kind === "rest" ? "by the API" : kind;
+  return (typeof where === "string" ? where : known) ?? null;
 }
 
 /** States in the order in which a person must look at them; those of a newer host come between. */
 const ORDER = ["FAILED", "DEGRADED", "STOPPED", "PAUSED", "RUNNING"];
 
 /** Whether somebody has to see to a pipeline. A paused one was paused by somebody. */
-export function needsAttention({ state }: Pipeline): boolean {
-  return !["RUNNING", "PAUSED"].includes(state);
+export function needsAttention({ state, refused }: Pipeline): boolean {
+  return !["RUNNING", "PAUSED"].includes(state) || Boolean(refused);
 }
 
 /** The worst first, then by name. */

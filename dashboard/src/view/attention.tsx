@@ -2,7 +2,7 @@ import type { Live } from "../model/live";
 import { byUrgency, needsAttention } from "../model/words";
 import { Icon } from "./icon";
 import { State } from "./state";
-import { Ago } from "./time";
+import { For } from "./time";
 
 /** Pipelines that somebody has to see to, the worst first, with the reasons. */
 export function Attention({ live }: { live: Live }) {
@@ -22,17 +22,18 @@ export function Attention({ live }: { live: Live }) {
     <section class="attention" aria-labelledby="attention">
       <h2 id="attention">Needs attention</h2>
       <ul>
-        {all.map(({ name, state, reason, since, awaits_component }) => (
+        {all.map(({ name, state, reason, since, refused, awaits_mending, awaits_component }) => (
           <li key={name}>
             <State state={state} /> <strong>{name}</strong>
             {since && (
               <span class="quiet">
                 {" "}
-                since <Ago ts={since} live={live} />
+                <For ts={since} live={live} />
               </span>
             )}
             {reason && <p class="reason">{reason}</p>}
-            {awaits_component && <p class="reason">It goes on by itself with a mended component.</p>}
+            {(awaits_mending || awaits_component) && <p>It goes on by itself when that is mended.</p>}
+            {refused && <p class="reason">Its newest definition is refused, the one before runs on: {refused}</p>}
           </li>
         ))}
       </ul>

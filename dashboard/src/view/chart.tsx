@@ -10,6 +10,8 @@ export interface Curve {
   /** The variable of the style sheet that has its colour. */
   tone: string;
   format: (value: number | null) => string;
+  /** The same beside its scale, where there is less room. */
+  axis: (value: number) => string;
   fill?: boolean;
   /** Curves differ by more than their colours. */
   dash?: number[];

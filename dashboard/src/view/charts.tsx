@@ -1,19 +1,19 @@
 import type { Pipeline } from "../api/types";
-import { count, duration, rate } from "../model/format";
+import { compact, count, duration, rate, short } from "../model/format";
 import { SERIES } from "../model/history";
 import type { Live } from "../model/live";
 import { Chart, type Curve } from "./chart";
 
-const perSecond = (value: number | null) => rate(value);
+const RATE = { format: rate, axis: compact };
 const FLOW: Curve[] = [
-  { name: "records in", series: SERIES.records, tone: "--curve-1", format: perSecond, fill: true },
-  { name: "rows out", series: SERIES.rows, tone: "--curve-2", format: perSecond, dash: [6, 4] },
+  { name: "in", series: SERIES.records, tone: "--curve-1", fill: true, ...RATE },
+  { name: "out", series: SERIES.rows, tone: "--curve-2", dash: [6, 4], ...RATE },
 ];
 const LAG: Curve[] = [
-  { name: "records", series: SERIES.lagRecords, tone: "--curve-1", format: count, fill: true },
-  { name: "seconds", series: SERIES.lagSeconds, tone: "--curve-3", format: duration, dash: [6, 4], right: true },
+  { name: "records", series: SERIES.lagRecords, tone: "--curve-1", fill: true, format: count, axis: compact },
+  { name: "seconds", series: SERIES.lagSeconds, tone: "--curve-3", dash: [6, 4], right: true, format: duration, axis: duration },
 ];
-const DEAD: Curve[] = [{ name: "dead letters", series: SERIES.deadLetters, tone: "--curve-4", format: perSecond, fill: true }];
+const DEAD: Curve[] = [{ name: "dead letters", series: SERIES.deadLetters, tone: "--curve-4", fill: true, ...RATE }];
 
 interface Props {
   live: Live;
@@ -25,7 +25,7 @@ interface Props {
 export function Charts({ live, pipeline, choose }: Props) {
   const { name } = pipeline;
   const swaps = live.history.swaps(name).map(({ seconds, digest }) => {
-    return { seconds, label: `→ ${live.builds.version(digest) ?? digest.slice(0, 7)}` };
+    return { seconds, label: `→ ${live.builds.version(digest) ?? short(digest)}` };
   });
   const shared = { ring: live.history.ring(name), marks: swaps };
   return (
@@ -54,9 +54,9 @@ export function Charts({ live, pipeline, choose }: Props) {
       </div>
       <div class="charts">
         {/* A pipeline of its own gets charts of its own: nothing of the one before is left in them. */}
-        <Chart key={`${name} flow`} title="Flow, a second" curves={FLOW} {...shared} />
+        <Chart key={`${name} flow`} title="Records and rows a second" curves={FLOW} {...shared} />
         <Chart key={`${name} lag`} title="Lag" curves={LAG} {...shared} />
-        <Chart key={`${name} dead`} title="Dead letters, a second" curves={DEAD} {...shared} />
+        <Chart key={`${name} dead`} title="Dead letters a second" curves={DEAD} {...shared} />
       </div>
     </section>
   );

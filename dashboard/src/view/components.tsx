@@ -4,7 +4,7 @@ import type { Live } from "../model/live";
 import { Build } from "./build";
 import { Icon } from "./icon";
 import { Cell, type Head, Row, RowHead, Table } from "./table";
-import { Ago, Clock } from "./time";
+import { Clock, For } from "./time";
 
 const HEADS: Head[] = [
   { label: "Component" },
@@ -48,7 +48,7 @@ function ComponentRow({ live, component }: { live: Live; component: Component })
         below={
           current && (
             <>
-              since <Ago ts={current.chosen} live={live} />, {from}
+              {from}, <For ts={current.chosen} live={live} />
             </>
           )
         }

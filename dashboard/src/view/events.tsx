@@ -5,6 +5,7 @@ import type { Live } from "../model/live";
 import { details, text, words } from "../model/words";
 import { Build } from "./build";
 import { Icon, type Shape } from "./icon";
+import { State } from "./state";
 import { Clock } from "./time";
 
 const LOOKS: Record<string, [shape: Shape, tone: string]> = {
@@ -12,6 +13,10 @@ const LOOKS: Record<string, [shape: Shape, tone: string]> = {
   refused: ["cross", "bad"],
   swapped: ["swap", "accent"],
   rolled_back: ["back", "warn"],
+  state: ["ring", "idle"],
+  defined: ["plus", "good"],
+  definition_refused: ["cross", "bad"],
+  removed: ["square", "idle"],
 };
 
 export function Events({ live }: { live: Live }) {
@@ -75,6 +80,28 @@ function tell(live: Live, event: HostEvent): ComponentChildren {
         <>
           <strong>{text(event, "pipeline")}</strong>: {text(event, "component")} {named("old")} → {named("new")}
           {typeof event.pause_seconds === "number" && <Paused seconds={event.pause_seconds} />}
+        </>
+      );
+    case "state":
+      return (
+        <>
+          <strong>{text(event, "pipeline")}</strong> <State state={text(event, "state")} />
+          <p class="reason">{text(event, "reason")}</p>
+        </>
+      );
+    case "definition_refused":
+      return (
+        <>
+          <strong>{text(event, "pipeline")}</strong>
+          <p class="reason">{text(event, "reason")}</p>
+        </>
+      );
+    case "defined":
+    case "removed":
+      return (
+        <>
+          <strong>{text(event, "pipeline")}</strong>
+          {Array.isArray(event.changes) && event.changes.length > 0 && `: ${event.changes.join(", ")}`}
         </>
       );
     default:

@@ -5,7 +5,7 @@ import { byUrgency, origin } from "../model/words";
 import { Build } from "./build";
 import { State } from "./state";
 import { Cell, type Head, Row, RowHead, Table } from "./table";
-import { Ago } from "./time";
+import { For } from "./time";
 
 const HEADS: Head[] = [
   { label: "Pipeline" },
@@ -72,7 +72,7 @@ function PipelineRow({ live, pipeline, chosen, choose }: RowProps) {
       <Cell label="Lag" number below={lag ? duration(lag.seconds) : null}>
         {count(lag?.records)}
       </Cell>
-      <Cell label="Dead letters" number below={`${rate(rates.deadLetters)}/s`}>
+      <Cell label="Dead letters" number below={rates.deadLetters === null ? null : `${rate(rates.deadLetters)}/s`}>
         {count(processed.rejected + processed.broken)}
       </Cell>
       <Cell label="Files" number below={bytes(pipeline.bytes)}>
@@ -82,8 +82,9 @@ function PipelineRow({ live, pipeline, chosen, choose }: RowProps) {
         {pipeline.last_commit_age_seconds == null ? "–" : `${duration(pipeline.last_commit_age_seconds)} ago`}
       </Cell>
       <Cell label="Runs">
-        {transforms.map(({ component, digest, version }) => (
-          <div key={component} class="runs">
+        {transforms.map(({ component, digest, version }, place) => (
+          // A chain may have a component twice.
+          <div key={place} class="runs">
             {component} <Build digest={digest} version={version} />
           </div>
         ))}
@@ -100,10 +101,10 @@ function StateDetail({ live, since, reason }: { live: Live; since: string | null
     <>
       {since && (
         <div>
-          since <Ago ts={since} live={live} />
+          <For ts={since} live={live} />
         </div>
       )}
-      {reason && <div class="reason">{reason}</div>}
+      {reason && <div class="reason" title={reason}>{reason}</div>}
     </>
   );
 }

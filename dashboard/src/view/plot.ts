@@ -39,7 +39,7 @@ export function axes(curves: Curve[]): uPlot.Axis[] {
     if (!curve) {
       return [];
     }
-    const values = (_plot: uPlot, splits: number[]) => splits.map((value) => curve.format(value));
+    const values = (_plot: uPlot, splits: number[]) => splits.map((value) => curve.axis(value));
     return [{ ...look, scale: right ? "right" : "y", side: right ? 1 : 3, size: 56, grid: right ? { show: false } : grid, values }];
   };
   const times = (_plot: uPlot, splits: number[]) =>
@@ -57,6 +57,7 @@ export function marksOn(plot: uPlot, marks: Mark[]): void {
   ctx.lineWidth = pixels;
   ctx.font = `${11 * pixels}px ${FONT.slice(5)}`;
   ctx.textBaseline = "top";
+  ctx.textAlign = "left";
   for (const { seconds, label } of marks) {
     if (min == null || max == null || seconds < min || seconds > max) {
       continue;

@@ -1,4 +1,4 @@
-import { ago, clock } from "../model/format";
+import { clock, duration } from "../model/format";
 import type { Live } from "../model/live";
 
 /** A time that the host told, as the time of day here. */
@@ -10,11 +10,11 @@ export function Clock({ ts, live }: { ts: string; live: Live }) {
   );
 }
 
-/** How long ago something was that the host told. */
-export function Ago({ ts, live }: { ts: string; live: Live }) {
+/** How long something has lasted that the host told the start of. */
+export function For({ ts, live }: { ts: string; live: Live }) {
   return (
     <time dateTime={ts} title={ts}>
-      {ago((live.now() - Date.parse(ts)) / 1000)}
+      for {duration(Math.floor((live.now() - Date.parse(ts)) / 1000))}
     </time>
   );
 }
