@@ -67,13 +67,13 @@ pub(crate) fn refused(host: &Host, wasm: &[u8]) -> String {
 }
 
 /// Produces for as long as it lives.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<Identity>>,
 }
 
 impl Load {
-    fn start(mut identity: Identity) -> Self {
+    pub(crate) fn start(mut identity: Identity) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -85,7 +85,7 @@ impl Load {
         Self { stop, thread: Some(thread) }
     }
 
-    fn end(mut self) -> Identity {
+    pub(crate) fn end(mut self) -> Identity {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("it ends once").join().expect("the broker takes records")
     }
