@@ -50,7 +50,7 @@ impl Node {
 
     /// The program `node`, for a command that is not run here.
     pub(crate) fn program(&self) -> PathBuf {
-        self.folder.as_ref().map_or_else(|| "node".into(), |folder| folder.join("node").into())
+        self.folder.as_ref().map_or_else(|| "node".into(), |folder| folder.join("node"))
     }
 
     /// Installs into a folder what its lock file says, once for each lock file. No package may run programs of its own.

@@ -4,6 +4,8 @@ import { Ring } from "./ring";
 
 /** A quarter of an hour of seconds. */
 const SAMPLES = 900;
+/** Looks that are closer say nothing of a rate: records come in batches. An event makes the page look at once. */
+const LEAST_SECONDS = 0.5;
 /** Swaps that a chart shows at most. */
 const SWAPS = 50;
 
@@ -24,10 +26,15 @@ interface Past {
 /** The last quarter of an hour of each pipeline. Those that are gone are forgotten. */
 export class History {
   readonly #pasts = new Map<string, Past>();
+  #looked = Number.NEGATIVE_INFINITY;
   #swaps: (Swap & { pipeline: string })[] = [];
 
   /** Takes what the host just said. `steady` is a clock that nobody sets, `wall` the one that people read. */
   look(steady: number, wall: number, pipelines: Pipeline[]): void {
+    if (steady - this.#looked < LEAST_SECONDS) {
+      return;
+    }
+    this.#looked = steady;
     const there = new Set(pipelines.map(({ name }) => name));
     [...this.#pasts.keys()].filter((name) => !there.has(name)).forEach((name) => this.#pasts.delete(name));
     for (const pipeline of pipelines) {
