@@ -1,5 +1,6 @@
-//! Builds anew when the sample components change that the demo embeds.
+//! Builds anew when the sample components change that the demo embeds, or the page.
 
 fn main() {
     println!("cargo::rerun-if-changed=components");
+    println!("cargo::rerun-if-changed=dashboard");
 }

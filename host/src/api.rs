@@ -1,4 +1,4 @@
-//! The HTTP server: probes, metrics, version; components, pipelines and events under `/v1`.
+//! The HTTP server: the page, probes, metrics, version; components, pipelines and events under `/v1`.
 //!
 //! Errors under `/v1` are problems as of RFC 9457: `application/problem+json` with `code` and `suggestion`.
 
@@ -6,6 +6,7 @@ mod access;
 mod answer;
 mod components;
 mod events;
+mod page;
 mod pipelines;
 mod problem;
 #[cfg(test)]
@@ -133,7 +134,7 @@ impl Server {
 }
 
 fn routes(shown: Shown) -> Router {
-    Router::new()
+    page::routes()
         .route("/livez", get(answer::livez))
         .route("/readyz", get(answer::readyz))
         .route("/metrics", get(answer::metrics))

