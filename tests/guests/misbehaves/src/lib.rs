@@ -43,8 +43,10 @@ fn done(order: Order<'_>, _: &Config, out: &mut Output<Done<'_>>) -> Result<(), 
                 std::hint::black_box(&eaten);
             }
         }
+        "leak" => std::mem::forget(vec![1_u8; 10 << 20]),
         "overflow" => drop(deep(1)),
         "flood" => (0..20_000).for_each(|line| log::info!("flood line {line}")),
+        #[expect(clippy::print_stdout, reason = "the host takes a guest's output into its log")]
         "flood an output" => (0..20_000).for_each(|line| print!("flood piece {line}, ")),
         "reject" => return Err("told to reject".into()),
         _ => {}
