@@ -6,6 +6,7 @@ mod access;
 mod answer;
 mod components;
 mod events;
+mod host;
 mod page;
 mod pipelines;
 mod problem;
@@ -146,14 +147,21 @@ fn routes(shown: Shown) -> Router {
 
 fn v1(shown: &Shown) -> Router<Shown> {
     let component = get(components::get).put(components::put).delete(components::delete);
+    let pipeline = get(pipelines::get).put(pipelines::put).delete(pipelines::delete);
     Router::new()
         .route("/pipelines", get(pipelines::list))
-        .route("/pipelines/{name}", get(pipelines::get))
+        .route("/pipelines/{name}", pipeline)
+        .route("/pipelines/{name}/status", get(pipelines::status))
+        .route("/pipelines/{name}/pause", post(pipelines::pause))
+        .route("/pipelines/{name}/resume", post(pipelines::resume))
+        .route("/pipelines/{name}/stop", post(pipelines::stop))
+        .route("/pipelines/{name}/start", post(pipelines::start))
         .route("/components", get(components::list))
         .route("/components/{name}", component.layer(DefaultBodyLimit::max(MAX_UPLOAD)))
         .route("/components/{name}/versions", get(components::versions))
         .route("/components/{name}/rollback", post(components::roll_back))
         .route("/events", get(events::stream))
+        .route("/host/drain", post(host::drain))
         .method_not_allowed_fallback(problem::not_allowed)
         .layer(middleware::from_fn_with_state(shown.access.clone(), access::check))
 }

@@ -13,7 +13,9 @@ use std::sync::{
 pub struct Budget {
     limit: u64,
     /// What is kept free of all that lasts, for parts on their way.
-    room: u64,
+    room: AtomicU64,
+    /// What others than workers have of it: librdkafka's queues.
+    elsewhere: AtomicU64,
     used: AtomicU64,
     /// The part of `used` that goes away by itself: files whose end has begun, parts on their way.
     closing: AtomicU64,
@@ -23,28 +25,33 @@ pub struct Budget {
 impl Budget {
     /// A budget of `limit` bytes.
     pub fn new(limit: u64) -> Arc<Self> {
-        Self::with_room(limit, 0)
-    }
-
-    /// A budget of `limit` bytes, `room` of which (half of it at most) are for what goes away by itself alone.
-    pub fn with_room(limit: u64, room: u64) -> Arc<Self> {
         Arc::new(Self {
             limit,
-            room: room.min(limit / 2),
+            room: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
             used: AtomicU64::new(0),
             closing: AtomicU64::new(0),
             sharers: AtomicU64::new(0),
         })
     }
 
+    /// Sets bytes aside until the answer is dropped: `elsewhere` for what is not counted here, `room` for what goes away by
+    /// itself. However much is set aside, workers have half of the budget.
+    pub fn set_aside(self: &Arc<Self>, elsewhere: u64, room: u64) -> SetAside {
+        self.elsewhere.fetch_add(elsewhere, Relaxed);
+        self.room.fetch_add(room, Relaxed);
+        SetAside { budget: Arc::clone(self), elsewhere, room }
+    }
+
     /// The bound, in bytes.
     pub fn limit(&self) -> u64 {
-        self.limit
+        self.limit - self.elsewhere.load(Relaxed).min(self.limit / 2)
     }
 
     /// The bound of what lasts, in bytes.
     pub fn lasting_limit(&self) -> u64 {
-        self.limit - self.room
+        let limit = self.limit();
+        limit - self.room.load(Relaxed).min(limit / 2)
     }
 
     /// Bytes in use; may exceed the limit for a while.
@@ -61,6 +68,21 @@ impl Budget {
     pub fn share(self: &Arc<Self>) -> Arc<Share> {
         self.sharers.fetch_add(1, Relaxed);
         Arc::new(Share { budget: Arc::clone(self), used: AtomicU64::new(0) })
+    }
+}
+
+/// Bytes of a [`Budget`] that are not for what lasts, until this is dropped.
+#[derive(Debug)]
+pub struct SetAside {
+    budget: Arc<Budget>,
+    elsewhere: u64,
+    room: u64,
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        self.budget.elsewhere.fetch_sub(self.elsewhere, Relaxed);
+        self.budget.room.fetch_sub(self.room, Relaxed);
     }
 }
 
@@ -84,14 +106,14 @@ impl Share {
 
     /// Bytes that the worker may hold even while the budget is exceeded: others hold more.
     pub fn fair(&self) -> u64 {
-        self.budget.limit / self.budget.sharers.load(Relaxed).max(1) / 2
+        self.budget.limit() / self.budget.sharers.load(Relaxed).max(1) / 2
     }
 
     /// Whether the worker should not read more now: the budget is exceeded, some of it goes away by itself, and what the
     /// worker holds is more than fair. So a worker whose store does not answer stops itself and nobody else.
     pub fn should_wait(&self) -> bool {
-        let Budget { limit, closing, .. } = &*self.budget;
-        self.budget.used() > *limit && closing.load(Relaxed) > 0 && self.used() > self.fair()
+        let (budget, closing) = (&self.budget, self.budget.closing.load(Relaxed));
+        budget.used() > budget.limit() && closing > 0 && self.used() > self.fair()
     }
 
     /// Counts `bytes` until the reservation is dropped.
@@ -180,13 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn what_lasts_leaves_room_for_parts() {
-        let limits = |limit, room| {
-            let budget = Budget::with_room(limit, room);
-            (budget.limit(), budget.lasting_limit())
-        };
-        assert_eq!(limits(100, 20), (100, 80));
-        assert_eq!(limits(100, 80), (100, 50));
+    fn what_lasts_leaves_room_for_parts_and_for_what_others_have() {
+        let budget = Budget::new(100);
+        let limits = || (budget.limit(), budget.lasting_limit());
+        let first = budget.set_aside(20, 10);
+        assert_eq!(limits(), (80, 70));
+        let second = budget.set_aside(0, 80);
+        assert_eq!(limits(), (80, 40), "half of what there is");
+        let third = budget.set_aside(70, 0);
+        assert_eq!(limits(), (50, 25));
+        drop((first, second, third));
+        assert_eq!(limits(), (100, 100));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub struct Pipeline {
     pub name: String,
     /// Where records come from.
     pub source: Source,
-    /// What is done with them; exactly one in this version.
+    /// What is done with them, in order; at least one.
     pub transforms: Vec<Transform>,
     /// Where the rows of each output of the last transform go.
     pub outputs: BTreeMap<String, Parquet>,

@@ -64,6 +64,34 @@ pub enum What {
         /// The one that is.
         to: String,
     },
+    /// A pipeline has another state.
+    State {
+        /// The pipeline.
+        pipeline: String,
+        /// RUNNING, PAUSED, STOPPED, DEGRADED or FAILED.
+        state: &'static str,
+        /// Why it is not RUNNING.
+        reason: Option<String>,
+    },
+    /// A pipeline is new, or is another than it was.
+    Defined {
+        /// The pipeline.
+        pipeline: String,
+        /// What changes, key by key; empty when it is new.
+        changes: Vec<String>,
+    },
+    /// A definition of a pipeline was refused; what ran before runs on.
+    DefinitionRefused {
+        /// The pipeline, or the file.
+        pipeline: String,
+        /// Why.
+        reason: String,
+    },
+    /// A pipeline is no more. Its log and its files stay.
+    Removed {
+        /// The pipeline.
+        pipeline: String,
+    },
     /// All workers of a pipeline run another version.
     Swapped {
         /// The pipeline.
@@ -98,6 +126,20 @@ impl fmt::Display for What {
             Self::RolledBack { component, to, .. } => {
                 write!(f, "component {component} is rolled back to {}", short(to))
             }
+            Self::State { pipeline, state, reason } => {
+                let reason = reason.as_ref().map(|reason| format!(": {reason}"));
+                write!(f, "pipeline {pipeline} is {state}{}", reason.unwrap_or_default())
+            }
+            Self::Defined { pipeline, changes } if changes.is_empty() => {
+                write!(f, "pipeline {pipeline} is defined")
+            }
+            Self::Defined { pipeline, changes } => {
+                write!(f, "pipeline {pipeline} is changed: {}", changes.join(", "))
+            }
+            Self::DefinitionRefused { pipeline, reason } => {
+                write!(f, "the definition of {pipeline} is refused: {reason}")
+            }
+            Self::Removed { pipeline } => write!(f, "pipeline {pipeline} is removed"),
             Self::Swapped { pipeline, component, old, new, pause_seconds, .. } => write!(
                 f,
                 "pipeline {pipeline} went over from {component} {} to {} in {:.1} ms",
@@ -172,7 +214,7 @@ impl Event {
             What::Loaded { component, .. } => (component, "loaded"),
             What::Refused { component, .. } => (component, "refused"),
             What::RolledBack { component, .. } => (component, "rolled_back"),
-            What::Swapped { .. } => return,
+            _ => return,
         };
         counter!(names::RELOADS, "component" => component.clone(), "result" => result).increment(1);
     }
@@ -189,6 +231,17 @@ impl Event {
             What::RolledBack { component, from, to } => {
                 tracing::info!(id, component, from, to, "component rolled back");
             }
+            What::State { pipeline, state, reason } => {
+                tracing::info!(id, pipeline, state, reason, "pipeline state");
+            }
+            What::Defined { pipeline, changes } => {
+                let changes = changes.join(", ");
+                tracing::info!(id, pipeline, changes, "pipeline defined");
+            }
+            What::DefinitionRefused { pipeline, reason } => {
+                tracing::error!(id, pipeline, "pipeline definition refused: {reason}");
+            }
+            What::Removed { pipeline } => tracing::info!(id, pipeline, "pipeline removed"),
             What::Swapped { pipeline, component, old, new, generation, cut, pause_seconds } => {
                 let cut = cut.iter().map(|cut| format!("{}:{}", cut.lane, cut.offset));
                 let cut = cut.collect::<Vec<_>>().join(" ");

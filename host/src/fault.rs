@@ -83,6 +83,16 @@ impl Fault {
         self
     }
 
+    /// The same fault once more. What caused it is a part of its text.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let Self { blame, retry, code, help, .. } = self;
+        let text = self.to_string();
+        let prefix = code.map_or(0, |code| format!("{code}: ").len());
+        let (message, help) = (text[prefix..].to_owned(), help.clone());
+        Self { blame: *blame, retry: *retry, code: *code, message, help, source: None }
+    }
+
     /// The same fault, said not to be mended by trying again.
     #[must_use]
     pub fn permanent(mut self) -> Self {

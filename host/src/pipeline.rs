@@ -6,23 +6,30 @@
 //!                                              └─(2 parts a file)─► uploads on the I/O runtime
 //! ```
 
+mod chain;
+mod changes;
 mod closer;
 pub mod committer;
 mod control;
 mod dead_letters;
 mod failures;
+mod files;
 mod fleet;
-mod guest;
 mod kafka_columns;
+mod keeper;
 mod lanes;
 mod ledger;
+mod link;
 mod meters;
 mod plan;
 mod prepare;
 mod rows;
 mod running;
+mod shared;
 mod status;
 mod supervisor;
+mod swapping;
+mod users;
 mod worker;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -30,77 +37,67 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::{
     runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
 };
 
-pub use self::status::{PipelineStatus, RunningTransform, State};
+pub use self::{
+    changes::Change,
+    files::paths as files,
+    status::{Behind, Origin, PipelineStatus, RunningTransform, State},
+};
 use self::{
     committer::Committer,
-    fleet::Fleet,
-    prepare::{Prepared, prepare},
+    fleet::{Fleet, Planned, Taken},
+    keeper::{Keeper, Keeping},
+    plan::Plan,
+    prepare::Prepared,
     running::{EPOCH, Surroundings},
-    supervisor::Supervised,
 };
 use crate::{
     budget::Budget,
-    config,
+    config::{self, PipelineFile},
     engine::{Compiler, Engine},
     events::Events,
     fault::Fault,
-    registry::{History, Outcome, Place, Registry, Users, Watch},
-    store::{PART_BYTES, PARTS_IN_FLIGHT, Store},
+    registry::{Desired, History, Outcome, Place, Registry, Users, Watch},
+    store::Store,
 };
 
 /// The pipelines of a host, and their components.
 #[derive(Debug)]
 pub struct Runtime {
     fleet: Arc<Fleet>,
-    registry: Arc<Registry>,
-    /// Ends with the runtime.
+    /// Told when somebody wants the host to end.
+    end: Arc<Notify>,
+    /// These end with the runtime.
+    _keeping: Keeping,
     _watch: Watch,
 }
 
 impl Runtime {
-    /// Starts pipelines. All that can be refused before the first record is refused here, for all of them.
+    /// Starts the pipelines that the files in the folder define, and those in the log of the registry. One that can't start
+    /// is tried again and again, and disturbs no other.
     ///
     /// # Errors
-    /// The first pipeline's fault; then none runs.
-    pub async fn start(
-        host: config::Host,
-        pipelines: Vec<config::Pipeline>,
-        events: Events,
-    ) -> Result<Self, Fault> {
+    /// The first pipeline's fault, when there are pipelines and none can start.
+    pub async fn start(host: config::Host, events: Events) -> Result<Self, Fault> {
         let handle = Handle::current();
         blocking(move || {
-            // A quarter of the budget is librdkafka's: it fetches ahead for all pipelines together.
-            let queue_bytes = host.memory_budget / 4 / pipelines.len().max(1) as u64;
-            let budget = Budget::with_room(
-                host.memory_budget - host.memory_budget / 4,
-                pipelines.iter().map(|pipeline| parts_bytes(pipeline, host.workers)).sum(),
-            );
-            let registry = Arc::new(registry(&host, &handle, events.clone())?);
-            let writer = writer();
-            let around =
-                Surroundings { host, events, budget, queue_bytes, runtime: handle, writer };
-            let fleet = Arc::new(Fleet::new(pipelines));
-            let prepare = |(pipeline, plan): (Arc<config::Pipeline>, _)| {
-                let prepared = prepare(&around.host, &pipeline, plan, &around.runtime)?;
-                Ok((pipeline, prepared))
-            };
-            let prepared: Vec<_> = fleet
-                .pick(&registry, true)?
-                .into_iter()
-                .map(prepare)
-                .collect::<Result<_, Fault>>()?;
-            for (pipeline, prepared) in prepared {
-                let (name, plan) = (pipeline.name.clone(), Arc::clone(&prepared.plan));
-                let running = Supervised::start(around.clone(), pipeline, prepared)?;
-                fleet.started(&name, &plan, running);
+            let fleet = fleet(host, handle, events)?;
+            let mut keeper = Keeper::new(Arc::clone(&fleet));
+            keeper.begin()?;
+            let pipelines = fleet.names().len();
+            let mut failed = fleet.start()?;
+            if failed.len() == pipelines
+                && let Some((_, fault)) = failed.pop_first()
+            {
+                return Err(fault);
             }
             let users: Arc<dyn Users> = Arc::clone(&fleet) as Arc<dyn Users>;
-            let watch = registry.watch(users)?;
-            Ok(Self { fleet, registry, _watch: watch })
+            let watch = fleet.registry.watch(users)?;
+            let keeping = keeper.keep()?;
+            Ok(Self { fleet, end: Arc::default(), _keeping: keeping, _watch: watch })
         })
         .await
     }
@@ -115,13 +112,15 @@ impl Runtime {
     ) -> Result<Vec<String>, Fault> {
         let handle = Handle::current();
         blocking(move || {
-            let registry = registry(&host, &handle, Events::default())?;
-            let validate = |(pipeline, plan): (Arc<config::Pipeline>, _)| {
-                let prepared = prepare(&host, &pipeline, plan, &handle)?;
+            let fleet = fleet(host, handle.clone(), Events::default())?;
+            for pipeline in pipelines {
+                fleet.add(pipeline, Origin::Api, Desired::default());
+            }
+            let find = |(pipeline, prepared, plan): Planned| {
                 let log = Committer::inspect(&prepared.store, &pipeline.name, EPOCH);
-                Ok(finding(&pipeline, &prepared, handle.block_on(log)?))
+                Ok(finding(&pipeline, &prepared, &plan, handle.block_on(log)?))
             };
-            Fleet::new(pipelines).pick(&registry, false)?.into_iter().map(validate).collect()
+            fleet.validate()?.into_iter().map(find).collect()
         })
         .await
     }
@@ -133,11 +132,13 @@ impl Runtime {
 
     /// What others may see and do of it, for as long as it runs.
     pub fn control(&self) -> Control {
-        Control {
-            fleet: Arc::clone(&self.fleet),
-            registry: Arc::clone(&self.registry),
-            turn: Arc::new(Semaphore::new(1)),
-        }
+        let (fleet, end) = (Arc::clone(&self.fleet), Arc::clone(&self.end));
+        Control { fleet, end, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Waits until somebody wants the host to end.
+    pub async fn ended(&self) {
+        self.end.notified().await;
     }
 
     /// Flushes, commits, claims and leaves the groups, all pipelines at the same time.
@@ -153,13 +154,24 @@ impl Runtime {
 #[derive(Clone, Debug)]
 pub struct Control {
     fleet: Arc<Fleet>,
-    registry: Arc<Registry>,
+    end: Arc<Notify>,
     turn: Arc<Semaphore>,
 }
 
-/// The right to change components: there is one. Whoever waits for it holds neither a thread nor a body in memory.
+/// The right to change something: there is one. Whoever waits for it holds neither a thread nor a body in memory.
 #[derive(Debug)]
 pub struct Turn(OwnedSemaphorePermit);
+
+/// What became of a definition that was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// There was no pipeline of this name.
+    Created,
+    /// These keys changed; none, if it says what the one before said.
+    Changed(Vec<Change>),
+    /// A file defines it.
+    InFile(String),
+}
 
 impl Control {
     /// What each pipeline is doing.
@@ -167,9 +179,89 @@ impl Control {
         self.fleet.status()
     }
 
+    /// What a pipeline is doing, and its definition.
+    pub fn pipeline(&self, name: &str) -> Option<(PipelineStatus, serde_json::Value)> {
+        self.fleet.described(name).map(|(status, written)| (status, written.value()))
+    }
+
+    /// Reads the text of a pipeline.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn read(&self, text: String) -> Result<config::Pipeline, config::Problems> {
+        let host = &self.fleet.around.host;
+        let file = PipelineFile { name: "body".to_owned(), text };
+        let mut read = config::pipelines(&[file], &host.pipelines, host)?;
+        Ok(read.pop().expect("one that was read without a problem is a pipeline"))
+    }
+
+    /// Registers a pipeline, or changes it, if it can run: else what ran before runs on. A dry run only says what would come
+    /// of it.
+    ///
+    /// # Errors
+    /// Why not: then nothing has changed.
+    pub async fn put(
+        &self,
+        turn: Turn,
+        pipeline: config::Pipeline,
+        dry_run: bool,
+    ) -> Result<Put, Fault> {
+        self.change(turn, move |fleet| {
+            if let Some((Origin::File(file), ..)) = fleet.known(&pipeline.name) {
+                return Ok(Put::InFile(file));
+            }
+            let text = pipeline.written.text().to_owned();
+            match fleet.define(pipeline, &Origin::Api, Some(&text), dry_run)? {
+                Taken::Created => Ok(Put::Created),
+                Taken::Changed(changes) => Ok(Put::Changed(changes)),
+            }
+        })
+        .await
+    }
+
+    /// Forgets a pipeline that was registered, and drains it. Its log and its files stay. The file that defines it, if one
+    /// does: then nothing has changed.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn delete(&self, turn: Turn, name: String) -> Result<Option<String>, Fault> {
+        self.change(turn, move |fleet| {
+            if let Some((Origin::File(file), ..)) = fleet.known(&name) {
+                return Ok(Some(file));
+            }
+            let mut held = fleet.registry.hold();
+            held.follow()?;
+            held.forget(&name)?;
+            drop(held);
+            fleet.remove(&name);
+            Ok(None)
+        })
+        .await
+    }
+
+    /// Has a pipeline run, pause or stop, on all hosts that have the same store.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn desire(&self, turn: Turn, name: String, desired: Desired) -> Result<(), Fault> {
+        self.change(turn, move |fleet| {
+            let mut held = fleet.registry.hold();
+            held.follow()?;
+            held.desire(&name, desired)?;
+            fleet.desire(&name, desired);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Has the host drain and end, as SIGTERM does.
+    pub fn drain(&self) {
+        self.end.notify_one();
+    }
+
     /// All components with their versions, by name.
     pub fn components(&self) -> BTreeMap<String, History> {
-        self.registry.components()
+        self.fleet.registry.components()
     }
 
     /// The pipelines that name a component.
@@ -177,7 +269,7 @@ impl Control {
         self.fleet.users(component)
     }
 
-    /// Waits for the right to change components.
+    /// Waits for the right to change something.
     ///
     /// # Errors
     /// Never: it is there for as long as this is.
@@ -191,7 +283,7 @@ impl Control {
     /// # Errors
     /// The surroundings' fault: then nothing has changed.
     pub async fn upload(&self, turn: Turn, name: String, wasm: Bytes) -> Result<Outcome, Fault> {
-        self.change(turn, move |registry, users| registry.upload(users, &name, wasm)).await
+        self.change(turn, move |fleet| fleet.registry.upload(fleet, &name, wasm)).await
     }
 
     /// Makes an earlier version the current one: see [`Registry::roll_back`].
@@ -204,7 +296,7 @@ impl Control {
         name: String,
         digest: String,
     ) -> Result<Outcome, Fault> {
-        self.change(turn, move |registry, users| registry.roll_back(users, &name, &digest)).await
+        self.change(turn, move |fleet| fleet.registry.roll_back(fleet, &name, &digest)).await
     }
 
     /// Forgets a component: see [`Registry::remove`]. Whether there was one.
@@ -212,17 +304,17 @@ impl Control {
     /// # Errors
     /// Somebody uses it, or its file can't be deleted.
     pub async fn remove(&self, turn: Turn, name: String) -> Result<bool, Fault> {
-        self.change(turn, move |registry, users| registry.remove(users, &name)).await
+        self.change(turn, move |fleet| fleet.registry.remove(fleet, &name)).await
     }
 
     async fn change<T: Send + 'static>(
         &self,
         Turn(turn): Turn,
-        change: impl FnOnce(&Registry, &Fleet) -> Result<T, Fault> + Send + 'static,
+        change: impl FnOnce(&Fleet) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let Self { fleet, registry, .. } = self.clone();
+        let fleet = Arc::clone(&self.fleet);
         blocking(move || {
-            let changed = change(&registry, &fleet);
+            let changed = change(&fleet);
             // Until here, also when the caller has gone.
             drop(turn);
             changed
@@ -237,22 +329,15 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(run).await.map_err(|panic| Fault::bug("a pipeline panicked").caused_by(panic))?
 }
 
-/// Bytes of the parts that a pipeline's closers may have on their way: each ends one file at a time while memory is scarce.
-fn parts_bytes(pipeline: &config::Pipeline, workers: usize) -> u64 {
-    let parts = if pipeline.store.url.scheme() == "s3" { PARTS_IN_FLIGHT * PART_BYTES } else { 0 };
-    (workers * parts) as u64
-}
-
 /// What is to be run, in a line.
-fn finding(pipeline: &config::Pipeline, prepared: &Prepared, next: u64) -> String {
+fn finding(pipeline: &config::Pipeline, prepared: &Prepared, plan: &Plan, next: u64) -> String {
     let topics = pipeline.source.topics.join(", ");
-    let transforms: String = prepared
-        .plan
+    let transforms: String = plan
         .transforms
         .iter()
         .map(|t| format!("{} {} ({}) -> ", t.name, t.version, &t.sha256[..12]))
         .collect();
-    let outputs: Vec<_> = prepared.plan.outputs.iter().map(|output| output.name.as_str()).collect();
+    let outputs: Vec<_> = plan.outputs.iter().map(|output| output.name.as_str()).collect();
     let log = match next.checked_sub(1) {
         None => "begins a new log".to_owned(),
         Some(newest) => format!("goes on after manifest {newest}"),
@@ -261,18 +346,22 @@ fn finding(pipeline: &config::Pipeline, prepared: &Prepared, next: u64) -> Strin
     format!("{name}: {topics} -> {transforms}{outputs} at {url}; {log}")
 }
 
-/// The components of a host: compiled ones are kept in the scratch folder, all that is known of them in the store.
-fn registry(host: &config::Host, runtime: &Handle, events: Events) -> Result<Registry, Fault> {
+/// A host without pipelines. What is known of components and pipelines lies in its store; compiled components are kept in
+/// the scratch folder.
+fn fleet(host: config::Host, runtime: Handle, events: Events) -> Result<Arc<Fleet>, Fault> {
     let store = runtime.block_on(Store::open(&host.store))?;
     runtime.block_on(store.probe())?;
-    Registry::open(Place {
+    let registry = Registry::open(Place {
         folder: host.transforms.clone(),
         store,
         writer: writer(),
         engine: Engine::new(host.scratch.join("components"), Compiler::this_binary()?)?,
-        events,
+        events: events.clone(),
         runtime: runtime.clone(),
-    })
+    })?;
+    let (budget, pipelines) = (Budget::new(host.memory_budget), Arc::default());
+    let around = Surroundings { host, events, budget, pipelines, runtime, writer: writer() };
+    Ok(Fleet::new(around, Arc::new(registry)))
 }
 
 /// Who this process is, for people who read manifests.

@@ -10,10 +10,13 @@
 //! counts only if its digest is new to the history of its name. So a restart changes nothing, and never undoes a rollback;
 //! a file that is deleted changes nothing either.
 
+mod find;
 mod folder;
+mod held;
 mod journal;
 mod log;
 mod road;
+mod settle;
 mod watch;
 
 use std::{
@@ -26,9 +29,10 @@ use std::{
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use self::{folder::Folder, journal::Journal, road::RoadWorks};
+use self::{folder::Folder, journal::Journal, log::Log, road::RoadWorks};
 pub use self::{
-    log::{History, Refusal, Road, Version},
+    held::Held,
+    log::{Desired, History, Refusal, Registered, Road, Version},
     watch::Watch,
 };
 use crate::{
@@ -45,7 +49,7 @@ pub struct Registry {
     /// Held for as long as a version takes to compile: one at a time.
     works: Mutex<RoadWorks>,
     /// For whoever only wants to know: as of the newest change.
-    shown: Arc<Mutex<BTreeMap<String, History>>>,
+    shown: Arc<Mutex<Log>>,
 }
 
 /// Where a registry lies, and what it works with.
@@ -73,11 +77,16 @@ pub trait Users: Send + Sync {
     /// What a version is tried for: differs when its users, or what they ask of it, differ. Empty when nobody uses it.
     fn against(&self, component: &str) -> String;
 
-    /// Tries a version for all who use its name, and compares it with the one that they run, if `comparing`.
+    /// Tries a version for all who use its name, and compares its rows with those that they write, if `comparing`.
     ///
     /// # Errors
     /// What the first of them has against it; the surroundings' fault when it could not be tried.
-    fn check(&self, component: &Arc<Component>, comparing: bool) -> Result<Checked, Objection>;
+    fn check(
+        &self,
+        component: &Arc<Component>,
+        comparing: bool,
+        known: &mut dyn Known,
+    ) -> Result<Checked, Objection>;
 
     /// The names of all that use a component, whichever version.
     fn users(&self, component: &str) -> Vec<String>;
@@ -86,10 +95,22 @@ pub trait Users: Send + Sync {
     fn blame(&self, component: &str, fault: Fault) -> Fault;
 }
 
+/// What users may ask of the registry while a version is tried.
+pub trait Known {
+    /// The version of a component that a pipeline is to run: the current one, or the one that it pins.
+    ///
+    /// # Errors
+    /// There is no such component or version; or the store does not answer.
+    fn pick(&mut self, name: &str, pin: Option<&str>) -> Result<Arc<Component>, Fault>;
+
+    /// What a pipeline writes, as far as it ran before.
+    fn written(&self, pipeline: &str) -> Option<Vec<Output>>;
+}
+
 /// A version that all users take.
 pub struct Checked {
-    /// Its version, as it says itself.
-    pub version: String,
+    /// Its version, as it says itself; unknown when none of them can run yet.
+    pub version: Option<String>,
     /// What it writes for each of them, by name.
     pub outputs: BTreeMap<String, Vec<Output>>,
     /// Makes them run it.
@@ -130,7 +151,7 @@ impl Registry {
     pub fn open(place: Place) -> Result<Self, Fault> {
         let Place { folder, store, writer, engine, events, runtime } = place;
         let journal = runtime.block_on(Journal::open(store, writer))?;
-        let shown = Arc::new(Mutex::new(journal.log().components.clone()));
+        let shown = Arc::new(Mutex::new(journal.log().clone()));
         let works = RoadWorks {
             journal,
             folder: Folder::new(folder),
@@ -145,42 +166,23 @@ impl Registry {
         Ok(Self { works: Mutex::new(works), shown })
     }
 
-    /// Tries the files of all components that are used, before any pipeline starts. With `keeping`, what comes of it is
-    /// written to the log; else a version that would be refused is a fault.
-    ///
-    /// # Errors
-    /// What is wrong with a component that has no earlier version to run instead.
-    pub fn settle(&self, users: &dyn Users, keeping: bool) -> Result<(), Fault> {
-        self.works().settle(users, keeping)
-    }
-
-    /// The version of a component that a pipeline is to run: the current one, or the one that it pins.
-    ///
-    /// # Errors
-    /// There is no such component or version; or the store does not answer.
-    pub fn pick(&self, name: &str, pin: Option<&str>) -> Result<Arc<Component>, Fault> {
-        let mut works = self.works();
-        match pin {
-            Some(digest) => works.pinned(name, digest),
-            None => works.current(name),
-        }
-    }
-
-    /// The digest of a component's current version.
-    pub fn current(&self, component: &str) -> Option<String> {
-        self.components().remove(component)?.current
-    }
-
-    /// What the current version of a component writes for a pipeline, as it was when it was accepted.
-    pub fn written(&self, component: &str, pipeline: &str) -> Option<Vec<Output>> {
-        let components = self.components();
-        let history = components.get(component)?;
-        history.version(history.current.as_deref()?)?.outputs.get(pipeline).cloned()
+    /// Takes it in hand: nothing of it changes until the answer is dropped.
+    pub fn hold(&self) -> Held<'_> {
+        Held::new(self.works())
     }
 
     /// All components, by name.
     pub fn components(&self) -> BTreeMap<String, History> {
-        self.shown.lock().expect("nothing panics while it holds this lock").clone()
+        self.shown().components.clone()
+    }
+
+    /// What is known of pipelines, by name.
+    pub fn pipelines(&self) -> BTreeMap<String, Registered> {
+        self.shown().pipelines.clone()
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Log> {
+        self.shown.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Takes an uploaded file in. One that was accepted before is chosen again; one that was refused is tried again.
@@ -212,6 +214,17 @@ impl Registry {
     fn works(&self) -> MutexGuard<'_, RoadWorks> {
         self.works.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+/// The pipelines that were registered over the API with a store, by name, with their texts. Writes nothing.
+///
+/// # Errors
+/// The store does not answer, or the log can't be continued (`REGISTRY_FORK`).
+pub async fn registered(store: Store) -> Result<BTreeMap<String, String>, Fault> {
+    let journal = Journal::open(store, String::new()).await?;
+    let defined =
+        |(name, known): (&String, &Registered)| Some((name.clone(), known.definition.clone()?));
+    Ok(journal.log().pipelines.iter().filter_map(defined).collect())
 }
 
 impl Objection {

@@ -87,7 +87,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    RECORDS_RECEIVED = Counter "tidemill_records_received_total", "Records read, by pipeline, component and digest";
+    RECORDS_RECEIVED = Counter "tidemill_records_received_total", "Records read, by pipeline, component and digest (of its first transform)";
     RECORDS_EMITTED = Counter "tidemill_records_emitted_total", "Records that at least one row came out of, by pipeline, component and digest";
     RECORDS_DROPPED = Counter "tidemill_records_dropped_total", "Records that the transform dropped, by pipeline, component and digest";
     RECORDS_REJECTED = Counter "tidemill_records_rejected_total", "Records that the transform or the sink refused, by pipeline, component and digest";
@@ -100,7 +100,11 @@ metrics! {
     STAGE_SECONDS = Histogram "tidemill_stage_seconds", "Time a batch spends in a stage (fetch, decode, transform, encode, upload, commit), by pipeline and stage";
     TRANSFORM_TRAPS = Counter "tidemill_transform_traps_total", "Calls that ended in a trap, by pipeline, component and digest";
     TRANSFORM_TIMEOUTS = Counter "tidemill_transform_timeouts_total", "Calls that passed their deadline, by pipeline, component and digest";
-    TRANSFORM_MEMORY_BYTES = Gauge "tidemill_transform_memory_bytes", "Memory of an instance, by pipeline and worker";
+    TRANSFORM_MEMORY_BYTES = Gauge "tidemill_transform_memory_bytes", "Memory of an instance, by pipeline, transform (its place in the pipeline), component and worker";
+    LIMIT_MEMORY_BYTES = Gauge "tidemill_transform_limit_memory_bytes", "Memory that an instance may have, by pipeline, transform and component";
+    LIMIT_CALL_SECONDS = Gauge "tidemill_transform_limit_call_seconds", "Time that a call may take, by pipeline, transform and component";
+    LIMIT_OUTPUT_BYTES = Gauge "tidemill_transform_limit_output_bytes", "Output that a call may give, by pipeline, transform and component";
+    LIMIT_LOG_LINES = Gauge "tidemill_transform_limit_log_lines", "Log lines a second that an instance may write, by pipeline, transform and component";
     RELOADS = Counter "tidemill_reloads_total", "Versions of components, by component and result (loaded, refused, rolled_back)";
     SWAP_PAUSE_SECONDS = Histogram "tidemill_swap_pause_seconds", "Time that a worker's records waited for another version of the component, by pipeline";
     COMPILE_SECONDS = Histogram "tidemill_compile_seconds", "Time to compile a component, by component";

@@ -6,7 +6,10 @@ use axum::{
 };
 use serde_json::json;
 
-use crate::fault::{Blame, Fault};
+use crate::{
+    config::{self, Problems},
+    fault::{Blame, Fault},
+};
 
 /// An error: what a caller gets.
 #[derive(Debug)]
@@ -15,16 +18,24 @@ pub(super) struct Problem {
     code: &'static str,
     detail: String,
     suggestion: Option<String>,
+    /// What is wrong with a body, value by value.
+    errors: Vec<config::Problem>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), suggestion: None }
+        Self { status, code, detail: detail.into(), suggestion: None, errors: Vec::new() }
     }
 
     #[must_use]
     pub(super) fn suggest(mut self, suggestion: impl Into<String>) -> Self {
         self.suggestion = Some(suggestion.into());
+        self
+    }
+
+    #[must_use]
+    pub(super) fn errors(mut self, errors: Vec<config::Problem>) -> Self {
+        self.errors = errors;
         self
     }
 
@@ -46,13 +57,29 @@ impl From<Fault> for Problem {
             (code, _) => (StatusCode::UNPROCESSABLE_ENTITY, code.unwrap_or("REFUSED")),
         };
         let suggestion = fault.help.clone();
-        Self { status, code, detail: Fault { code: None, ..fault }.to_string(), suggestion }
+        let detail = Fault { code: None, ..fault }.to_string();
+        Self { status, code, detail, suggestion, errors: Vec::new() }
     }
+}
+
+impl From<Problems> for Problem {
+    fn from(problems: Problems) -> Self {
+        let Problems(errors) = &problems;
+        let suggestion = errors.first().and_then(|first| first.help.clone());
+        let (status, detail) = (StatusCode::UNPROCESSABLE_ENTITY, problems.to_string());
+        Self { status, code: "INVALID", detail, suggestion, errors: problems.0 }
+    }
+}
+
+/// Where a value stands, as of RFC 6901.
+fn pointer(key: &str) -> String {
+    let segments = key.split('.').filter(|segment| !segment.is_empty());
+    segments.map(|segment| format!("/{}", segment.replace('~', "~0").replace('/', "~1"))).collect()
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self { status, code, detail, suggestion } = self;
+        let Self { status, code, detail, suggestion, errors } = self;
         let title = status.canonical_reason().unwrap_or("error");
         let mut body = json!({
             "type": "about:blank",
@@ -63,6 +90,14 @@ impl IntoResponse for Problem {
         });
         if let Some(suggestion) = suggestion {
             body["suggestion"] = suggestion.into();
+        }
+        if !errors.is_empty() {
+            let shown = errors.into_iter().map(|error| {
+                let line = error.place.map(|(line, _)| line);
+                let (pointer, detail) = (pointer(&error.key), error.text);
+                json!({ "pointer": pointer, "detail": detail, "line": line, "suggestion": error.help })
+            });
+            body["errors"] = shown.collect();
         }
         (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
     }

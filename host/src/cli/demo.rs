@@ -26,7 +26,7 @@ use super::{
     run::{Running, end_signal},
 };
 use crate::{
-    config::{self, Given, Host, Kafka, PipelineFile},
+    config::{self, Given, Host, Kafka},
     fault::Fault,
     generator::Clicks,
     kafka::{self, Ack, Mock, Pace},
@@ -90,13 +90,6 @@ impl Demo {
         };
         let place = Place::prepare(&self.dir, &topic, &brokers)?;
         let host = self.host(&place)?;
-        let pipeline = PipelineFile {
-            name: "pipelines/clicks.yaml".into(),
-            text: std::fs::read_to_string(place.folder.join("pipelines/clicks.yaml")).map_err(
-                |error| Fault::outside("cannot read the pipeline back").caused_by(error),
-            )?,
-        };
-        let pipelines = config::pipelines(&[pipeline], &place.folder, &host)?;
         if mock.is_none() {
             let (kafka, topic) = (host.kafka.clone(), topic.clone());
             let created =
@@ -108,7 +101,7 @@ impl Demo {
 
         let start = Instant::now();
         let kafka = host.kafka.clone();
-        let running = Running::start(host, pipelines).await?;
+        let running = Running::start(host).await?;
         let mut load = Generated::start(kafka, topic, self.records);
         let bar = self.records.map_or_else(progress::line, progress::bar);
         let files = shown(&place.folder);
@@ -180,7 +173,8 @@ impl Demo {
             let status = running
                 .runtime
                 .status()
-                .pop()
+                .into_iter()
+                .find(|pipeline| pipeline.name == place::PIPELINE)
                 .ok_or_else(|| Fault::bug("the demo's pipeline is gone"))?;
             if status.state == State::Failed {
                 let reason = status.reason.unwrap_or_default();
@@ -199,7 +193,8 @@ impl Demo {
             if finished && committed >= sent {
                 return Ok((status, sent));
             }
-            if committed > last.1 || sent == committed {
+            let rests = [State::Paused, State::Stopped].contains(&status.state);
+            if committed > last.1 || sent == committed || rests {
                 last = (Instant::now(), committed);
             }
             if last.0.elapsed() > STALLED {

@@ -10,7 +10,9 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, parser::Va
 
 use crate::{
     config::{self, Given, Host, Pipeline, PipelineFile, SETTINGS, Setting},
-    fault::Fault,
+    fault::{Blame, Fault},
+    pipeline, registry,
+    store::Store,
 };
 
 /// The configuration file that is read when none is named and it exists.
@@ -44,22 +46,39 @@ impl HostFlags {
         Ok(config::host(Some(file), &self.given, &here, cores)?)
     }
 
-    /// The host's settings and its pipelines; at least one.
+    /// The host's pipelines: those of files, and those that were registered over the API; at least one.
+    pub(super) async fn all(&self) -> Result<Vec<Pipeline>, Fault> {
+        let host = self.host()?;
+        let mut files = pipeline_files(&host.pipelines).or_else(|fault| match fault.blame {
+            Blame::Config => Ok(Vec::new()),
+            _ => Err(fault),
+        })?;
+        let store = Store::open(&host.store).await?;
+        let registered = registry::registered(store).await?;
+        let named = |(name, text)| PipelineFile { name: format!("pipeline {name}"), text };
+        files.extend(registered.into_iter().map(named));
+        some(config::pipelines(&files, &host.pipelines, &host)?, &host)
+    }
+
+    /// The host's settings and the pipelines of files; at least one.
     pub(super) fn load(&self) -> Result<(Host, Vec<Pipeline>), Fault> {
         let host = self.host()?;
         let pipelines =
             config::pipelines(&pipeline_files(&host.pipelines)?, &host.pipelines, &host)?;
-        if pipelines.is_empty() {
-            let help =
-                "write a pipeline file there (name.yaml), or name another folder with --pipelines";
-            return Err(Fault::config(format!(
-                "no pipeline file is in {}",
-                shown(&host.pipelines)
-            ))
-            .help(help));
-        }
+        let pipelines = some(pipelines, &host)?;
         Ok((host, pipelines))
     }
+}
+
+/// Pipelines, if there are any.
+fn some(pipelines: Vec<Pipeline>, host: &Host) -> Result<Vec<Pipeline>, Fault> {
+    if pipelines.is_empty() {
+        let help =
+            "write a pipeline file there (name.yaml), or name another folder with --pipelines";
+        let text = format!("no pipeline file is in {}", shown(&host.pipelines));
+        return Err(Fault::config(text).help(help));
+    }
+    Ok(pipelines)
 }
 
 /// The files of a folder that hold pipelines, in the order of their names.
@@ -70,19 +89,7 @@ fn pipeline_files(folder: &Path) -> Result<Vec<PipelineFile>, Fault> {
             .caused_by(error)
             .help(help)
     };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(fault)? {
-        let path = entry.map_err(fault)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let kind = path.extension().and_then(|kind| kind.to_str());
-        if !hidden
-            && path.is_file()
-            && kind.is_some_and(|kind| ["yaml", "yml", "json"].contains(&kind))
-        {
-            paths.push(path);
-        }
-    }
-    paths.sort();
+    let paths = pipeline::files(folder).map_err(fault)?;
     let file = |path: &PathBuf| {
         let text = read(path, "make the file readable, or move it elsewhere")?;
         Ok(PipelineFile { name: shown(path), text })

@@ -16,7 +16,7 @@ use tokio::{
 use super::flags::HostFlags;
 use crate::{
     api::{Access, Health, Phase, PipelineHealth, Server, Shown},
-    config::{Host, Pipeline},
+    config::Host,
     events::Events,
     fault::Fault,
     pipeline::{PipelineStatus, Runtime, State},
@@ -35,10 +35,10 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) async fn run(self) -> Result<(), Fault> {
-        let (host, pipelines) = self.flags.load()?;
+        let host = self.flags.host()?;
         let drain_timeout = host.drain_timeout;
         let mut end = pin!(end_signal()?);
-        let mut start = pin!(Running::start(host, pipelines));
+        let mut start = pin!(Running::start(host));
         let running = tokio::select! {
             running = &mut start => running?,
             () = &mut end => {
@@ -68,7 +68,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Answers probes, then starts the pipelines.
-    pub(super) async fn start(host: Host, pipelines: Vec<Pipeline>) -> Result<Self, Fault> {
+    pub(super) async fn start(host: Host) -> Result<Self, Fault> {
         let metrics = Metrics::install()?;
         let server = Server::bind(host.listen).await?;
         let address = server.address();
@@ -87,27 +87,29 @@ impl Running {
             access: Access::new(address, host.token_sha256),
         };
         let server = tokio::spawn(server.run(shown, stopped));
-        let runtime = Runtime::start(host, pipelines, events.clone()).await?;
+        let runtime = Runtime::start(host, events.clone()).await?;
         control.get_or_init(|| runtime.control());
         let running = Self { runtime, address, events, health, server, stop_server };
         running.look();
         Ok(running)
     }
 
-    /// Keeps `/readyz` up to date until `end`, or until no pipeline is left that did not fail.
+    /// Keeps `/readyz` up to date until `end`, until the API says so, or until all pipelines failed.
     async fn until(&self, end: impl Future<Output = ()>) {
         tokio::pin!(end);
         let mut ticks = tokio::time::interval(LOOK);
         loop {
             tokio::select! {
                 () = &mut end => return,
+                () = self.runtime.ended() => return,
                 _ = ticks.tick() => {
                     self.look();
-                    // One that waits for a mended component gets it from the folder, or from the API.
-                    let failed = |status: PipelineStatus| {
-                        status.state == State::Failed && !status.awaits_component
+                    // One that waits for what is to be mended gets it from a folder, or from the API.
+                    let failed = |status: &PipelineStatus| {
+                        status.state == State::Failed && !status.awaits_mending
                     };
-                    if self.runtime.status().into_iter().all(failed) {
+                    let status = self.runtime.status();
+                    if !status.is_empty() && status.iter().all(failed) {
                         tracing::error!("every pipeline failed");
                         return;
                     }

@@ -35,7 +35,7 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) async fn run(self) -> Result<(), Fault> {
-        let (_, mut pipelines) = self.flags.load()?;
+        let mut pipelines = self.flags.all().await?;
         if let Some(name) = &self.pipeline {
             let known: Vec<_> = pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
             pipelines.retain(|pipeline| pipeline.name == *name);

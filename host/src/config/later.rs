@@ -29,7 +29,6 @@ pub(super) const PIPELINE: &[Later] = &[
     ("source.kafka.schema", &[], "remove it: raw and json need no schema"),
     ("transforms.*.grants", &[], "remove it: a transform has no access to the network or to files"),
     ("transforms.*.http", &[], "remove it: a transform has no access to the network or to files"),
-    ("transforms.1", &[], "keep one transform; a chain comes later"),
     ("outputs.*.kafka", &[], "write `parquet: {}`"),
     ("outputs.*.iceberg", &[], "write `parquet: {}`"),
     ("dead_letters.kafka", &[], "write `parquet: {}`"),
@@ -54,12 +53,8 @@ pub(super) fn refused(root: &Node, later: &[Later]) -> Vec<Problem> {
                 continue;
             }
             if values.is_empty() {
-                let name = if path.last().is_some_and(|last| last.parse::<usize>().is_ok()) {
-                    "a second entry"
-                } else {
-                    &key
-                };
-                let text = format!("{} is not supported yet", quoted(name));
+                let name = path.last().map_or("", String::as_str);
+                let text = format!("`{name}` is not supported yet");
                 problems.push(Problem::new(key_at.clone(), key.clone(), text).help(*help));
             } else if values.contains(&text) {
                 let text = format!("`{text}` is not supported yet");
@@ -76,14 +71,6 @@ pub(super) fn refused(root: &Node, later: &[Later]) -> Vec<Problem> {
         }
     });
     problems
-}
-
-fn quoted(name: &str) -> String {
-    if name.contains(' ') {
-        name.to_owned()
-    } else {
-        format!("`{}`", name.rsplit('.').next().unwrap_or(name))
-    }
 }
 
 fn matches(pattern: &str, path: &[String]) -> bool {

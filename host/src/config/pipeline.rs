@@ -21,7 +21,7 @@ use super::{
 const DEAD_LETTERS: &str = "dead_letters";
 
 /// The text of a pipeline file, YAML or JSON.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PipelineFile {
     /// Its name, as it is shown.
     pub name: String,

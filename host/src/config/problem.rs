@@ -40,6 +40,12 @@ impl Problem {
         }
     }
 
+    /// A problem of the value of a key, wherever that stands.
+    pub fn at_key(key: impl Into<String>, text: impl Into<String>) -> Self {
+        let (source, key, text) = (String::new(), key.into(), text.into());
+        Self { source, place: None, key, text, help: None, excerpt: None }
+    }
+
     /// The same problem without the line it stands in, which holds a secret.
     #[must_use]
     pub(super) fn without_excerpt(mut self) -> Self {
@@ -87,6 +93,16 @@ pub struct Written(Arc<Node>);
 impl Written {
     pub(super) fn new(root: Node) -> Self {
         Self(Arc::new(root))
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.0.at.source.text
+    }
+
+    /// What it says, without what must not be shown.
+    pub fn value(&self) -> serde_json::Value {
+        self.0.shown()
     }
 
     /// The same fault, as one of the value at a path: with the file, the line and the full key.

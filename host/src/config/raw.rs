@@ -89,7 +89,7 @@ pub(super) struct Memory {
     pub(super) budget: Size,
 }
 
-/// A Tidemill pipeline: a source, a transform, outputs.
+/// A Tidemill pipeline: a source, transforms, outputs.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Tidemill pipeline")]
@@ -98,10 +98,10 @@ pub(super) struct Pipeline {
     #[schemars(regex(pattern = r"^[a-z0-9-]{1,63}$"))]
     pub(super) name: String,
     pub(super) source: Source,
-    /// What is done with the records; one transform in this version.
-    #[schemars(length(min = 1, max = 1))]
+    /// What is done with the records: the rows of a transform are the input of the next.
+    #[schemars(length(min = 1))]
     pub(super) transforms: Vec<Transform>,
-    /// Where the rows of each output of the transform go, by the output's name.
+    /// Where the rows of each output of the last transform go, by the output's name.
     pub(super) outputs: BTreeMap<String, Sink>,
     /// Where rejected and broken records go.
     #[serde(default)]

@@ -291,7 +291,6 @@ fn mistakes_in_pipeline_files() {
         ("format: json", "format: avro"),
         ("on_error: skip", "grants: { http: [example.org] }"),
         ("    parquet:\n", "    kafka: { topic: out }\n    parquet:\n"),
-        ("outputs:\n", "  - component: second\noutputs:\n"),
         ("flush: {", "kafka: { brokers: ['a:1'], sasl: { mechanism: PLAIN } }\nflush: {"),
         ("flush: {", "kafka: { brokers: ['a:1'], security: sasl_tls }\nflush: {"),
         ("flush: {", "store: { url: 'gs://bucket' }\nflush: {"),

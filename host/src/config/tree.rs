@@ -88,6 +88,9 @@ pub(super) struct Entry {
     pub(super) node: Node,
 }
 
+/// Words in the keys of secrets, librdkafka's among them.
+const SECRETS: [&str; 5] = ["password", "secret", "token", "pem", "credential"];
+
 impl Node {
     /// Reads TOML.
     pub(super) fn toml(source: &Arc<Source>) -> Result<Self, Problems> {
@@ -127,6 +130,28 @@ impl Node {
                 .into());
         };
         Ok(Self { value: Value::Map(entries), at: Mark::whole(source) })
+    }
+
+    /// The same as JSON. Where the key says that the value is a secret, it is left out.
+    pub(super) fn shown(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Int(value) => serde_json::Number::from_i128(*value)
+                .map_or_else(|| value.to_string().into(), Json::Number),
+            Value::Float(value) => (*value).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::shown).collect(),
+            Value::Map(entries) => {
+                let shown = |entry: &Entry| {
+                    let secret = SECRETS.iter().any(|word| entry.key.contains(word));
+                    let value = if secret { "(not shown)".into() } else { entry.node.shown() };
+                    (entry.key.clone(), value)
+                };
+                Json::Object(entries.iter().map(shown).collect())
+            }
+        }
     }
 
     /// The entry of a map.

@@ -19,7 +19,7 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use super::{
     committer::{Committer, Flush, Outcome},
     meters::Meters,
-    status::Shared,
+    shared::Shared,
 };
 use crate::{
     budget::Budget,

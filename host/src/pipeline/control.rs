@@ -7,8 +7,8 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{meters::Meters, plan::Plan, rows::Rows, status::Shared};
-use crate::{events::Cut, kafka::Placed, record::Lane};
+use super::{meters::Meters, plan::Plan, rows::Rows, shared::Shared};
+use crate::{config, events::Cut, kafka::Placed, record::Lane};
 
 /// A bounded queue of these leads to each worker: a worker reads it before it looks at a batch.
 #[derive(Debug)]
@@ -21,17 +21,18 @@ pub(super) enum Control {
     Drain(Sender<()>),
 }
 
-/// Another version of the component, ready to take the next batch.
+/// Other versions of components, or other settings, ready to take the next batch.
 #[derive(Debug)]
 pub(super) struct Swap {
     pub plan: Arc<Plan>,
     pub rows: Rows,
+    pub flush: config::Flush,
     pub meters: Meters,
     /// Told when it works.
     pub done: Sender<Swapped>,
 }
 
-/// A worker runs another version.
+/// A worker went over.
 #[derive(Debug)]
 pub(super) struct Swapped {
     /// Where its lanes go over.
@@ -58,9 +59,11 @@ impl<T> Mailbox<T> {
         self.0.lock().expect("nothing panics while it holds this lock").replace(new)
     }
 
-    /// Puts back what was taken, unless something newer came meanwhile.
-    pub(super) fn put_back(&self, taken: T) {
-        self.0.lock().expect("nothing panics while it holds this lock").get_or_insert(taken);
+    /// Puts something in, made from what was not taken before.
+    pub(super) fn put_over(&self, make: impl FnOnce(Option<T>) -> T) {
+        let mut held = self.0.lock().expect("nothing panics while it holds this lock");
+        let before = held.take();
+        *held = Some(make(before));
     }
 
     /// Takes it out.
@@ -99,11 +102,11 @@ mod tests {
     use crossbeam_channel::bounded;
 
     use super::*;
-    use crate::fault::Fault;
+    use crate::{events::Events, fault::Fault};
 
     #[test]
     fn nobody_waits_for_a_worker_that_failed() {
-        let (shared, _) = Shared::new("p");
+        let (shared, _) = Shared::new("p", Events::default());
         // What was told is never read, and its sender of the answer lives on in the queue.
         let (answer, answers) = bounded(2);
         answer.send(()).unwrap();

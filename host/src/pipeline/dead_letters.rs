@@ -46,6 +46,8 @@ pub(super) struct DeadLetter {
     pub index: u32,
     /// Who refused it.
     pub stage: Stage,
+    /// The place of the transform that refused it, or that was nearest.
+    pub transform: usize,
     /// What kind of error it is, such as `NOT_JSON`.
     pub class: &'static str,
     /// The field at fault, if one is.
@@ -73,13 +75,8 @@ pub(super) fn schema() -> SchemaRef {
     ])
 }
 
-/// The rows of dead letters.
-pub(super) fn rows(
-    batch: &Batch,
-    letters: &[DeadLetter],
-    component: &str,
-    digest: &str,
-) -> RecordBatch {
+/// The rows of dead letters. `builds` are the name and the digest of each transform's component.
+pub(super) fn rows(batch: &Batch, letters: &[DeadLetter], builds: &[(&str, &str)]) -> RecordBatch {
     let (mut topic, mut stage, mut class) =
         (StringBuilder::new(), StringBuilder::new(), StringBuilder::new());
     let (mut field, mut error) = (StringBuilder::new(), StringBuilder::new());
@@ -99,6 +96,7 @@ pub(super) fn rows(
         class.append_value(letter.class);
         field.append_option(letter.field.as_deref());
         error.append_value(&letter.error);
+        let (component, digest) = builds[letter.transform];
         components.append_value(component);
         digests.append_value(digest);
     }
@@ -144,11 +142,12 @@ mod tests {
         let letter = |index| DeadLetter {
             index,
             stage: Stage::Decode,
+            transform: 0,
             class: "NOT_JSON",
             field: None,
             error: "at byte 0".into(),
         };
-        let rows = rows(&batch, &[letter(0), letter(1)], "clean-clicks", "ab");
+        let rows = rows(&batch, &[letter(0), letter(1)], &[("clean-clicks", "ab")]);
         assert_eq!(rows["offset"].as_primitive::<Int64Type>().values(), &[7, 8]);
         let timestamps = rows["timestamp"].as_primitive::<TimestampMicrosecondType>();
         assert_eq!(timestamps.iter().collect::<Vec<_>>(), [None, Some(1_700_000_000_123_000)]);

@@ -1,243 +1,387 @@
-//! The pipelines of a host, as the registry sees them: who uses which component, and what each has against a version.
+//! The pipelines of a host: what each is, what it runs, and what it has against a version of a component.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use crossbeam_channel::{Sender, unbounded};
 use futures::future::join_all;
-use sha2::{Digest, Sha256};
 
 use super::{
-    plan::{Plan, objection},
-    status::PipelineStatus,
-    supervisor::Supervised,
+    changes::{self, Change},
+    plan::Plan,
+    prepare::{Prepared, prepare},
+    running::Surroundings,
+    status::{Origin, PipelineStatus},
+    supervisor::{Planner, Supervised, Task},
 };
 use crate::{
     config,
-    engine::{Component, GuestContext},
-    fault::{Blame, Fault},
-    registry::{Checked, Objection, Registry, Users},
-    schema::Output,
+    events::What,
+    fault::Fault,
+    registry::{Desired, Held, Registry},
 };
 
 /// The pipelines of a host.
-#[derive(Debug)]
 pub(super) struct Fleet {
-    members: Arc<Mutex<Vec<Member>>>,
-    /// What a version of each component is tried for.
-    against: BTreeMap<String, String>,
+    me: Weak<Self>,
+    pub around: Surroundings,
+    pub registry: Arc<Registry>,
+    pub members: Arc<Mutex<Members>>,
+    /// Whether the files in the folder of components are tried as they lie there.
+    settling: AtomicBool,
 }
+
+/// By name.
+pub(super) type Members = BTreeMap<String, Member>;
 
 /// A pipeline, with what runs of it.
 #[derive(Debug)]
-struct Member {
-    pipeline: Arc<config::Pipeline>,
-    /// What the version writes that it runs, or ran last.
-    before: Before,
-    running: Option<Supervised>,
+pub(super) struct Member {
+    pub pipeline: Arc<config::Pipeline>,
+    origin: Origin,
+    desired: Desired,
+    /// What it runs, or is to run; none before it could be planned.
+    pub plan: Option<Arc<Plan>>,
+    /// Why its newest definition is not what runs.
+    refused: Option<String>,
+    pub supervised: Option<Supervised>,
 }
 
-/// What a newer version is compared with.
-#[derive(Clone, Debug)]
-enum Before {
-    /// Nothing was written yet.
-    Nothing,
-    /// The outputs of the version before.
-    Rows(Vec<Output>),
-    /// There is a version before, and it can't be told what it wrote.
-    Unknown(String),
+/// A pipeline, what it needs, and what it would run.
+pub(super) type Planned = (Arc<config::Pipeline>, Prepared, Arc<Plan>);
+
+/// What became of a definition.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// There was no pipeline of this name.
+    Created,
+    /// What changed; nothing, if it says what the one before said.
+    Changed(Vec<Change>),
 }
 
-/// A pipeline, and what it is to run.
-pub(super) type Picked = (Arc<config::Pipeline>, Arc<Plan>);
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet").field("members", &self.members).finish_non_exhaustive()
+    }
+}
 
 impl Member {
     /// Whether it runs whatever version of the component is the current one.
-    fn follows(&self, component: &str) -> bool {
+    pub(super) fn follows(&self, component: &str) -> bool {
         self.pipeline
             .transforms
             .iter()
             .any(|transform| transform.component == component && transform.digest.is_none())
     }
+
+    fn status(&self) -> Option<PipelineStatus> {
+        let status = self.supervised.as_ref()?.status();
+        let (origin, refused) = (self.origin.clone(), self.refused.clone());
+        Some(PipelineStatus { origin, refused, ..status })
+    }
 }
 
 impl Fleet {
-    pub(super) fn new(pipelines: Vec<config::Pipeline>) -> Self {
-        let member = |pipeline| Member {
-            pipeline: Arc::new(pipeline),
-            before: Before::Nothing,
-            running: None,
-        };
-        let members: Vec<_> = pipelines.into_iter().map(member).collect();
-        let mut against = BTreeMap::<String, Sha256>::new();
-        for config::Pipeline { name, source, transforms, outputs, dead_letters, .. } in
-            members.iter().map(|member| &*member.pipeline)
-        {
-            for transform in transforms.iter().filter(|transform| transform.digest.is_none()) {
-                let asked = (name, source.format, transform, outputs, dead_letters);
-                let hash = against.entry(transform.component.clone()).or_default();
-                hash.update(format!("{} {asked:?}", env!("CARGO_PKG_VERSION")));
-            }
-        }
-        let short = |hash: Sha256| hex::encode(&hash.finalize()[..8]);
-        let against = against.into_iter().map(|(name, hash)| (name, short(hash))).collect();
-        Self { members: Arc::new(Mutex::new(members)), against }
+    pub(super) fn new(around: Surroundings, registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            around,
+            registry,
+            members: Arc::default(),
+            settling: AtomicBool::new(true),
+        })
     }
 
-    /// Decides which version each pipeline is to run. With `keeping`, the registry writes down what comes of new files.
+    /// Adds a pipeline that does not start yet. Whether there was none of its name.
+    pub(super) fn add(&self, pipeline: config::Pipeline, origin: Origin, desired: Desired) -> bool {
+        let mut members = self.lock();
+        if members.contains_key(&pipeline.name) {
+            return false;
+        }
+        let (name, pipeline) = (pipeline.name.clone(), Arc::new(pipeline));
+        let (plan, refused, supervised) = (None, None, None);
+        let member = Member { pipeline, origin, desired, plan, refused, supervised };
+        members.insert(name, member);
+        self.around.pipelines.store(members.len(), Ordering::Relaxed);
+        true
+    }
+
+    /// Starts all pipelines that do not run, and waits until each has tried: the faults, by name.
+    pub(super) fn start(&self) -> Result<BTreeMap<String, Fault>, Fault> {
+        let (first, firsts) = unbounded();
+        for name in self.names() {
+            self.launch(&name, Task::default(), first.clone())?;
+        }
+        drop(first);
+        let failed = firsts.iter().filter_map(|(name, fault)| Some((name, fault?)));
+        let failed = failed.collect();
+        self.settling.store(false, Ordering::Release);
+        Ok(failed)
+    }
+
+    fn launch(
+        &self,
+        name: &str,
+        task: Task,
+        first: Sender<(String, Option<Fault>)>,
+    ) -> Result<(), Fault> {
+        let mut members = self.lock();
+        let Some(member) = members.get_mut(name) else { return Ok(()) };
+        let planner: Weak<dyn Planner> = Weak::<Self>::clone(&self.me);
+        let task = Task { desired: Some(member.desired), ..task };
+        let pipeline = Arc::clone(&member.pipeline);
+        let started = Supervised::start(&self.around, planner, pipeline, task, first)?;
+        member.supervised = Some(started);
+        Ok(())
+    }
+
+    /// Plans every pipeline, and does not start it: what each would run.
     ///
     /// # Errors
     /// The first pipeline's fault.
-    pub(super) fn pick(&self, registry: &Registry, keeping: bool) -> Result<Vec<Picked>, Fault> {
-        let pick = |pipeline: &config::Pipeline| {
-            let transform = &pipeline.transforms[0];
-            registry
-                .pick(&transform.component, transform.digest.as_deref())
-                .map_err(|fault| pipeline.written.blame(&["transforms", "0", "component"], fault))
-        };
-        let plan = |pipeline: &config::Pipeline| {
-            let plan = Plan::new(pipeline, pick(pipeline)?).map_err(|objection| objection.fault)?;
-            Ok::<_, Fault>(Arc::new(plan))
-        };
+    pub(super) fn validate(&self) -> Result<Vec<Planned>, Fault> {
         let pipelines: Vec<_> =
-            self.lock().iter().map(|member| Arc::clone(&member.pipeline)).collect();
-        // What ran before the host ended is what a new file is compared with.
-        let before: Vec<_> = pipelines
-            .iter()
-            .map(|pipeline| before(registry, pipeline))
-            .collect::<Result<_, _>>()?;
-        self.lock().iter_mut().zip(before).for_each(|(member, before)| member.before = before);
-        registry.settle(self, keeping)?;
-        let plans: Vec<_> =
-            pipelines.iter().map(|pipeline| plan(pipeline)).collect::<Result<_, _>>()?;
-        Ok(pipelines.into_iter().zip(plans).collect())
+            self.lock().values().map(|member| Arc::clone(&member.pipeline)).collect();
+        let validate = |pipeline: Arc<config::Pipeline>| {
+            let plan = self.plan(&mut self.registry.hold(), &pipeline, false)?;
+            let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
+            Ok((pipeline, prepared, plan))
+        };
+        pipelines.into_iter().map(validate).collect()
     }
 
-    /// A pipeline runs.
-    pub(super) fn started(&self, name: &str, plan: &Plan, running: Supervised) {
-        if let Some(member) = self.lock().iter_mut().find(|member| member.pipeline.name == name) {
-            (member.before, member.running) = (Before::rows(plan), Some(running));
+    /// Takes a definition of a pipeline, new or changed, if it can run: else what ran before runs on. With `text`, it is
+    /// written to the log. A dry run only says what would come of it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn define(
+        &self,
+        pipeline: config::Pipeline,
+        origin: &Origin,
+        text: Option<&str>,
+        dry_run: bool,
+    ) -> Result<Taken, Fault> {
+        let name = pipeline.name.clone();
+        let before = self.lock().get(&name).map(|member| Arc::clone(&member.pipeline));
+        let pipeline = Arc::new(pipeline);
+        let changes = before.as_ref().map(|before| changes::between(before, &pipeline));
+        if changes.as_ref().is_some_and(Vec::is_empty) {
+            self.refuse(&name, None);
+            return Ok(Taken::Changed(Vec::new()));
         }
+        let ran = self.registry.pipelines().remove(&name).is_some_and(|it| it.outputs.is_some());
+        if let Some(before) = before.filter(|_| ran) {
+            changes::keeps_promise(&before, &pipeline)?;
+        }
+        let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
+        let mut held = self.registry.hold();
+        let plan = self.plan(&mut held, &pipeline, !dry_run)?;
+        let taken = changes.map_or(Taken::Created, Taken::Changed);
+        if dry_run {
+            return Ok(taken);
+        }
+        if let Some(text) = text {
+            held.define(&name, text)?;
+        }
+        self.put(pipeline, origin, Some(plan), Some(prepared))?;
+        self.tell_defined(&name, &taken);
+        Ok(taken)
+    }
+
+    /// Takes a definition that can't run yet in the place of one that can't either: it is tried again and again.
+    pub(super) fn define_unready(
+        &self,
+        pipeline: config::Pipeline,
+        origin: &Origin,
+    ) -> Result<(), Fault> {
+        let pipeline = Arc::new(pipeline);
+        let before = self.lock().get(&pipeline.name).map(|member| Arc::clone(&member.pipeline));
+        let changes = before.map(|before| changes::between(&before, &pipeline));
+        let name = pipeline.name.clone();
+        self.put(pipeline, origin, None, None)?;
+        self.tell_defined(&name, &changes.map_or(Taken::Created, Taken::Changed));
+        Ok(())
+    }
+
+    fn tell_defined(&self, name: &str, taken: &Taken) {
+        let changes = match taken {
+            Taken::Created => Vec::new(),
+            Taken::Changed(changes) => changes.iter().map(ToString::to_string).collect(),
+        };
+        self.around.events.tell(What::Defined { pipeline: name.to_owned(), changes });
+    }
+
+    /// Has a pipeline run a definition from now on.
+    fn put(
+        &self,
+        pipeline: Arc<config::Pipeline>,
+        origin: &Origin,
+        plan: Option<Arc<Plan>>,
+        prepared: Option<Prepared>,
+    ) -> Result<(), Fault> {
+        let name = pipeline.name.clone();
+        let desired = self.registry.pipelines().remove(&name).map(|known| known.desired);
+        let new = self.add((*pipeline).clone(), origin.clone(), desired.unwrap_or_default());
+        let task =
+            Task { pipeline: Some(Arc::clone(&pipeline)), prepared, plan, ..Task::default() };
+        {
+            let mut members = self.lock();
+            let Some(member) = members.get_mut(&name) else { return Ok(()) };
+            (member.pipeline, member.origin, member.refused) = (pipeline, origin.clone(), None);
+            member.plan.clone_from(&task.plan);
+            if let Some(running) = member.supervised.as_ref().filter(|_| !new) {
+                running.task(task);
+                return Ok(());
+            }
+        }
+        let (first, _) = unbounded();
+        self.launch(&name, task, first)
+    }
+
+    /// Notes why the newest definition of a pipeline is not what runs; `None`, if it is.
+    pub(super) fn refuse(&self, name: &str, reason: Option<String>) {
+        let mut members = self.lock();
+        let Some(member) = members.get_mut(name).filter(|member| member.refused != reason) else {
+            return;
+        };
+        member.refused.clone_from(&reason);
+        drop(members);
+        if let Some(reason) = reason {
+            let pipeline = name.to_owned();
+            self.around.events.tell(What::DefinitionRefused { pipeline, reason });
+        }
+    }
+
+    /// Has a pipeline run, pause or stop. Whether there is such a pipeline.
+    pub(super) fn desire(&self, name: &str, desired: Desired) -> bool {
+        let mut members = self.lock();
+        let Some(member) = members.get_mut(name) else { return false };
+        if let Some(running) = &member.supervised {
+            // Also when it is to do what it does: one that failed is started again by it.
+            running.task(Task { desired: Some(desired), ..Task::default() });
+        }
+        member.desired = desired;
+        true
+    }
+
+    /// Drains a pipeline, and forgets it. Blocks: not for the I/O runtime.
+    pub(super) fn remove(&self, name: &str) {
+        let member = {
+            let mut members = self.lock();
+            let member = members.remove(name);
+            self.around.pipelines.store(members.len(), Ordering::Relaxed);
+            member
+        };
+        let Some(running) = member.and_then(|member| member.supervised) else { return };
+        let timeout = self.around.host.drain_timeout;
+        if let Err(fault) = self.around.runtime.block_on(running.drain(timeout)) {
+            tracing::warn!(pipeline = name, "removed before all was committed: {fault}");
+        }
+        self.around.events.tell(What::Removed { pipeline: name.to_owned() });
     }
 
     /// What each pipeline is doing.
     pub(super) fn status(&self) -> Vec<PipelineStatus> {
+        self.lock().values().filter_map(Member::status).collect()
+    }
+
+    /// What a pipeline is doing, and its definition as it is written.
+    pub(super) fn described(&self, name: &str) -> Option<(PipelineStatus, config::Written)> {
         let members = self.lock();
-        members.iter().filter_map(|member| Some(member.running.as_ref()?.status())).collect()
+        let member = members.get(name)?;
+        Some((member.status()?, member.pipeline.written.clone()))
+    }
+
+    /// Where a pipeline is defined, whether it could be planned, and what it is to do.
+    pub(super) fn known(&self, name: &str) -> Option<(Origin, bool, Desired)> {
+        let members = self.lock();
+        let member = members.get(name)?;
+        Some((member.origin.clone(), member.plan.is_some(), member.desired))
+    }
+
+    /// All pipelines.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
     }
 
     /// Drains all pipelines at the same time; the first fault.
     pub(super) async fn drain(&self, timeout: Duration) -> Result<(), Fault> {
         let running: Vec<_> =
-            self.lock().iter_mut().filter_map(|member| member.running.take()).collect();
+            self.lock().values_mut().filter_map(|member| member.supervised.take()).collect();
         let drains = running.into_iter().map(|running| running.drain(timeout));
         join_all(drains).await.into_iter().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Member>> {
+    /// What a pipeline is to run. With `keeping`, the log learns what it writes.
+    fn plan(
+        &self,
+        held: &mut Held<'_>,
+        pipeline: &config::Pipeline,
+        keeping: bool,
+    ) -> Result<Arc<Plan>, Fault> {
+        let followed: BTreeSet<&str> = pipeline
+            .transforms
+            .iter()
+            .filter(|transform| transform.digest.is_none())
+            .map(|transform| transform.component.as_str())
+            .collect();
+        // A host that runs keeps what comes into the folder, whoever looks at it first.
+        let starting = self.settles();
+        held.settle(self, &followed, keeping || !starting, starting)?;
+        let pick = |(number, transform): (usize, &config::Transform)| {
+            let path = ["transforms", &number.to_string(), "component"];
+            held.pick(&transform.component, transform.digest.as_deref())
+                .map_err(|fault| pipeline.written.blame(&path, fault))
+        };
+        let components: Vec<_> =
+            pipeline.transforms.iter().enumerate().map(pick).collect::<Result<_, _>>()?;
+        let plan = Plan::new(pipeline, &components).map_err(|objection| objection.fault)?;
+        // Whoever pins a build says that its rows fit.
+        let pins = pipeline.transforms.iter().any(|transform| transform.digest.is_some());
+        if let Some(before) = held.written(&pipeline.name).filter(|_| !pins) {
+            plan.follows(&before, pipeline).map_err(|objection| objection.fault)?;
+        }
+        if keeping {
+            held.write(&pipeline.name, plan.written())?;
+        }
+        Ok(Arc::new(plan))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Members> {
         lock(&self.members)
     }
-}
 
-impl Before {
-    fn rows(plan: &Plan) -> Self {
-        Self::Rows(plan.descriptor.outputs.clone())
+    /// Whether the host is starting.
+    pub(super) fn settles(&self) -> bool {
+        self.settling.load(Ordering::Acquire)
     }
 }
 
-/// What the current version of a pipeline's component wrote for it: as the log has it, or as the version says itself.
-fn before(registry: &Registry, pipeline: &config::Pipeline) -> Result<Before, Fault> {
-    let transform = &pipeline.transforms[0];
-    let name = &transform.component;
-    if transform.digest.is_some() || registry.current(name).is_none() {
-        return Ok(Before::Nothing);
-    }
-    if let Some(outputs) = registry.written(name, &pipeline.name) {
-        return Ok(Before::Rows(outputs));
-    }
-    let context = GuestContext { pipeline: pipeline.name.clone() };
-    let component = registry.pick(name, None)?;
-    match component.probe(&context, &transform.config, &transform.limits) {
-        Ok(descriptor) => Ok(Before::Rows(descriptor.outputs)),
-        Err(fault) if matches!(fault.blame, Blame::Outside | Blame::Bug) => Err(fault),
-        Err(fault) => Ok(Before::Unknown(fault.to_string())),
+impl Planner for Fleet {
+    fn ready(&self, pipeline: &Arc<config::Pipeline>) -> Result<(Prepared, Arc<Plan>), Fault> {
+        let plan = {
+            let mut held = self.registry.hold();
+            let plan = self.plan(&mut held, pipeline, true)?;
+            let mut members = self.lock();
+            let member = members.get_mut(&pipeline.name);
+            // Not of a definition that has been replaced meanwhile.
+            if let Some(member) = member.filter(|member| Arc::ptr_eq(&member.pipeline, pipeline)) {
+                member.plan = Some(Arc::clone(&plan));
+            }
+            plan
+        };
+        Ok((prepare(&self.around.host, pipeline, &self.around.runtime)?, plan))
     }
 }
 
-/// A version whose rows can't be compared with what is there.
-fn incomparable(pipeline: &config::Pipeline, why: &str) -> Objection {
-    let text = format!("its rows can't be compared with those that are there: {why}");
-    let fault = Fault::transform(text)
-        .code("SCHEMA_UNKNOWN")
-        .help("if they fit, pin it: `component: NAME@sha256:…` is not compared");
-    objection(pipeline, &["transforms", "0", "component"], fault)
-}
-
-fn lock(members: &Mutex<Vec<Member>>) -> MutexGuard<'_, Vec<Member>> {
+pub(super) fn lock(members: &Mutex<Members>) -> MutexGuard<'_, Members> {
     members.lock().expect("nothing panics while it holds this lock")
-}
-
-impl Users for Fleet {
-    fn against(&self, component: &str) -> String {
-        self.against.get(component).cloned().unwrap_or_default()
-    }
-
-    fn check(&self, component: &Arc<Component>, comparing: bool) -> Result<Checked, Objection> {
-        let users: Vec<_> = self
-            .lock()
-            .iter()
-            .filter(|member| member.follows(component.name()))
-            .map(|member| (Arc::clone(&member.pipeline), member.before.clone()))
-            .collect();
-        let mut plans = Vec::with_capacity(users.len());
-        for (pipeline, before) in users {
-            let plan = Plan::new(&pipeline, Arc::clone(component))?;
-            match before {
-                Before::Rows(before) if comparing => plan.follows(&before, &pipeline)?,
-                Before::Unknown(why) if comparing => return Err(incomparable(&pipeline, &why)),
-                _ => {}
-            }
-            plans.push((pipeline, Arc::new(plan)));
-        }
-        let outputs = plans
-            .iter()
-            .map(|(pipeline, plan)| (pipeline.name.clone(), plan.descriptor.outputs.clone()))
-            .collect();
-        let version = plans.first().map(|(_, plan)| plan.descriptor.version.clone());
-        let members = Arc::clone(&self.members);
-        let swap = move |generation| {
-            let mut members = lock(&members);
-            for (pipeline, plan) in plans {
-                let Some(member) =
-                    members.iter_mut().find(|member| member.pipeline.name == pipeline.name)
-                else {
-                    continue;
-                };
-                member.before = Before::rows(&plan);
-                if let Some(running) = &member.running {
-                    running.swap(plan, generation);
-                }
-            }
-        };
-        Ok(Checked { version: version.unwrap_or_default(), outputs, swap: Box::new(swap) })
-    }
-
-    fn users(&self, component: &str) -> Vec<String> {
-        let names = |member: &Member| {
-            let mut transforms = member.pipeline.transforms.iter();
-            transforms
-                .any(|transform| transform.component == component)
-                .then(|| member.pipeline.name.clone())
-        };
-        self.lock().iter().filter_map(names).collect()
-    }
-
-    fn blame(&self, component: &str, fault: Fault) -> Fault {
-        match self.lock().iter().find(|member| member.follows(component)) {
-            Some(member) => member.pipeline.written.blame(&["transforms", "0", "component"], fault),
-            None => fault,
-        }
-    }
 }

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::{
     committer::Committer,
     control::{self, Control},
-    status::Shared,
+    shared::Shared,
 };
 use crate::{
     config::Start,

@@ -13,7 +13,8 @@ use metrics::{Label, counter, gauge, histogram};
 
 use crate::{
     commit::manifest::Counts,
-    engine::GuestMetrics,
+    config::Limits,
+    engine::{Component, GuestMetrics},
     fault::Fault,
     kafka::Lag,
     parquet::{Reason, Sealed},
@@ -30,23 +31,24 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    pub(super) fn new(pipeline: &str, component: &str, digest: &str) -> Self {
-        let labels = [
-            Label::new("pipeline", pipeline.to_owned()),
-            Label::new("component", component.to_owned()),
-            Label::new("digest", digest.to_owned()),
-        ];
-        Self { labels: labels.into(), newest: Arc::new(AtomicI64::new(i64::MIN)) }
+    /// Of a pipeline, whose first transform is this component's.
+    pub(super) fn new(pipeline: &str, component: &Component) -> Self {
+        let newest = Arc::new(AtomicI64::new(i64::MIN));
+        Self::labelled(Label::new("pipeline", pipeline.to_owned()), component, newest)
     }
 
-    /// The same pipeline's, with another version of its component.
-    pub(super) fn of(&self, component: &str, digest: &str) -> Self {
+    /// The same pipeline's, with another component or another version of it.
+    pub(super) fn of(&self, component: &Component) -> Self {
+        Self::labelled(self.labels[0].clone(), component, Arc::clone(&self.newest))
+    }
+
+    fn labelled(pipeline: Label, component: &Component, newest: Arc<AtomicI64>) -> Self {
         let labels = [
-            self.labels[0].clone(),
-            Label::new("component", component.to_owned()),
-            Label::new("digest", digest.to_owned()),
+            pipeline,
+            Label::new("component", component.name().to_owned()),
+            Label::new("digest", component.digest().to_owned()),
         ];
-        Self { labels: labels.into(), newest: Arc::clone(&self.newest) }
+        Self { labels: labels.into(), newest }
     }
 
     /// A worker went over to another version.
@@ -86,9 +88,14 @@ impl Meters {
         self.newest.fetch_max(timestamp, Ordering::Relaxed);
     }
 
-    /// How far the lanes are behind, and how long ago the last commit was. `told` has the lanes that were told of before: one
+    /// How far the lanes are behind, and how long ago the last commit was; the answer is in seconds. `told` has the lanes that were told of before: one
     /// that is another member's now is no lag of this process.
-    pub(super) fn behind(&self, lags: &[Lag], told: &mut BTreeSet<Lane>, last_commit: Duration) {
+    pub(super) fn behind(
+        &self,
+        lags: &[Lag],
+        told: &mut BTreeSet<Lane>,
+        last_commit: Duration,
+    ) -> Option<f64> {
         let lag_records = |lane: &Lane, records: u64| {
             let labels = vec![
                 self.labels[0].clone(),
@@ -105,14 +112,18 @@ impl Meters {
             }
         }
         gone.difference(told).for_each(|lane| lag_records(lane, 0));
+        gauge!(names::LAST_COMMIT_AGE_SECONDS, self.pipeline()).set(last_commit.as_secs_f64());
         let newest = self.newest.load(Ordering::Relaxed);
-        if lags.iter().all(|lag| lag.offsets() == Some(0)) {
-            gauge!(names::LAG_SECONDS, self.pipeline()).set(0.0);
+        let seconds = if lags.iter().all(|lag| lag.offsets() == Some(0)) {
+            0.0
         } else if newest >= 0 {
             let age = chrono::Utc::now().timestamp_millis().saturating_sub(newest).max(0);
-            gauge!(names::LAG_SECONDS, self.pipeline()).set(float(age.cast_unsigned()) / 1000.0);
-        }
-        gauge!(names::LAST_COMMIT_AGE_SECONDS, self.pipeline()).set(last_commit.as_secs_f64());
+            float(age.cast_unsigned()) / 1000.0
+        } else {
+            return None;
+        };
+        gauge!(names::LAG_SECONDS, self.pipeline()).set(seconds);
+        Some(seconds)
     }
 
     /// A call of the transform failed.
@@ -156,17 +167,25 @@ impl Meters {
     }
 
     /// What a worker holds.
-    pub(super) fn holds(
-        &self,
-        worker: usize,
-        open_files: usize,
-        buffered_bytes: u64,
-        guest_bytes: u64,
-    ) {
+    pub(super) fn holds(&self, worker: usize, open_files: usize, buffered_bytes: u64) {
         let labels = || vec![self.labels[0].clone(), Label::new("worker", worker.to_string())];
         gauge!(names::OPEN_FILES, labels()).set(float(open_files as u64));
         gauge!(names::BUFFERED_BYTES, labels()).set(float(buffered_bytes));
-        gauge!(names::TRANSFORM_MEMORY_BYTES, labels()).set(float(guest_bytes));
+    }
+
+    /// What an instance of a transform has, and what it may have.
+    pub(super) fn transform(&self, number: usize, worker: usize, memory: u64, limits: &Limits) {
+        let mut labels = vec![
+            self.labels[0].clone(),
+            Label::new("transform", number.to_string()),
+            self.labels[1].clone(),
+        ];
+        gauge!(names::LIMIT_MEMORY_BYTES, labels.clone()).set(float(limits.memory));
+        gauge!(names::LIMIT_CALL_SECONDS, labels.clone()).set(limits.call_timeout.as_secs_f64());
+        gauge!(names::LIMIT_OUTPUT_BYTES, labels.clone()).set(float(limits.output));
+        gauge!(names::LIMIT_LOG_LINES, labels.clone()).set(f64::from(limits.log_lines));
+        labels.push(Label::new("worker", worker.to_string()));
+        gauge!(names::TRANSFORM_MEMORY_BYTES, labels).set(float(memory));
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a component makes of a pipeline: its outputs, its decoder, what manifests call it. Checked before any record, and
+//! What components make of a pipeline: its outputs, its decoder, what manifests call them. Checked before any record, and
 //! before a version is swapped in.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -14,49 +14,70 @@ use crate::{
     fault::Fault,
     parquet::{self, OutputSpec},
     registry::Objection,
-    schema::{self, Descriptor, Input, Output},
+    schema::{self, Descriptor, Field, Input, Output},
 };
 
-/// A component that fits a pipeline.
+/// Components that fit a pipeline.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub component: Arc<Component>,
-    pub descriptor: Descriptor,
+    /// One a transform, in order.
+    pub steps: Vec<Step>,
     /// The pipeline's outputs; the last one is the dead letters'.
     pub outputs: Arc<[OutputSpec]>,
-    /// For each output of the transform, its place in `outputs`.
+    /// For each output of the last transform, its place in `outputs`.
     pub places: Vec<usize>,
     pub transforms: Arc<[TransformId]>,
 }
 
+/// A transform, with the component that does it.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub component: Arc<Component>,
+    pub descriptor: Descriptor,
+    /// For each field that it reads or carries, its place among the fields of the transform before; empty for the first.
+    pub feed: Vec<usize>,
+}
+
 impl Plan {
-    /// Tries a component with a pipeline's configuration, in a throw-away instance.
+    /// Tries components with a pipeline's configuration, in throw-away instances: one a transform, in order.
     ///
     /// # Errors
     /// What does not fit, and where the pipeline's file says otherwise.
     pub(super) fn new(
         pipeline: &config::Pipeline,
-        component: Arc<Component>,
+        components: &[Arc<Component>],
     ) -> Result<Self, Objection> {
-        let transform = &pipeline.transforms[0];
-        let context = GuestContext { pipeline: pipeline.name.clone() };
-        let descriptor = component
-            .probe(&context, &transform.config, &transform.limits)
-            .map_err(|fault| objection(pipeline, &["transforms", "0", "config"], fault))?;
-        let (outputs, places) = outputs(pipeline, &descriptor)?;
-        decoder(pipeline, &descriptor.input)
-            .map_err(|fault| objection(pipeline, &["transforms", "0", "component"], fault))?;
-        let config = serde_json::to_vec(&transform.config).expect("a JSON value is JSON");
-        let transforms = [TransformId {
-            name: component.name().to_owned(),
-            sha256: component.digest().to_owned(),
-            version: descriptor.version.clone(),
-            config_sha256: hex::encode(Sha256::digest(config)),
-        }];
-        Ok(Self { component, descriptor, outputs, places, transforms: transforms.into() })
+        let mut steps: Vec<Step> = Vec::with_capacity(components.len());
+        for (number, component) in components.iter().enumerate() {
+            let step = step(pipeline, number, component, steps.last())?;
+            steps.push(step);
+        }
+        let last = steps.last().expect("a pipeline has a transform");
+        let (outputs, places) = outputs(pipeline, &last.descriptor)?;
+        let id = |(step, transform): (&Step, &config::Transform)| {
+            let config = serde_json::to_vec(&transform.config).expect("a JSON value is JSON");
+            TransformId {
+                name: step.component.name().to_owned(),
+                sha256: step.component.digest().to_owned(),
+                version: step.descriptor.version.clone(),
+                config_sha256: hex::encode(Sha256::digest(config)),
+            }
+        };
+        let transforms = steps.iter().zip(&pipeline.transforms).map(id).collect();
+        Ok(Self { steps, outputs, places, transforms })
     }
 
-    /// Whether its rows may join those of the version before: fields that can be null may be new, types may be wider.
+    /// What the pipeline writes, dead letters aside.
+    pub(super) fn written(&self) -> &[Output] {
+        &self.steps.last().expect("a pipeline has a transform").descriptor.outputs
+    }
+
+    /// The digests that run, by component.
+    pub(super) fn digests(&self) -> BTreeMap<&str, &str> {
+        self.steps.iter().map(|step| (step.component.name(), step.component.digest())).collect()
+    }
+
+    /// Whether its rows may join those that are there: fields that can be null may be new, types may be wider.
     ///
     /// # Errors
     /// How they differ.
@@ -65,20 +86,20 @@ impl Plan {
         before: &[Output],
         pipeline: &config::Pipeline,
     ) -> Result<(), Objection> {
-        let found = schema::differences(before, &self.descriptor.outputs);
+        let found = schema::differences(before, self.written());
         if found.is_empty() {
             return Ok(());
         }
+        let number = self.steps.len() - 1;
+        let Descriptor { name, version, .. } = &self.steps[number].descriptor;
         let text = format!(
-            "the rows of {} {} do not fit those that are written now: {}",
-            self.descriptor.name,
-            self.descriptor.version,
+            "the rows of {name} {version} do not fit those that are written now: {}",
             found.join(", ")
         );
         let fault = Fault::transform(text).code("SCHEMA_DIFFERS").help(
             "add fields that can be null, or widen types; for anything else give the output another name",
         );
-        Err(objection(pipeline, &["transforms", "0", "component"], fault))
+        Err(objection(pipeline, &["transforms", &number.to_string(), "component"], fault))
     }
 }
 
@@ -89,7 +110,7 @@ pub(super) fn objection(pipeline: &config::Pipeline, path: &[&str], fault: Fault
     objection
 }
 
-/// What turns records into the rows that a transform takes; `None` where it takes the bytes.
+/// What turns records into the rows that the first transform takes; `None` where it takes the bytes.
 pub(super) fn decoder(
     pipeline: &config::Pipeline,
     input: &Input,
@@ -103,7 +124,85 @@ pub(super) fn decoder(
     }
 }
 
-/// What the pipeline writes, checked against what the transform gives.
+/// Tries a component in its place.
+fn step(
+    pipeline: &config::Pipeline,
+    number: usize,
+    component: &Arc<Component>,
+    before: Option<&Step>,
+) -> Result<Step, Objection> {
+    let transform = &pipeline.transforms[number];
+    let number = number.to_string();
+    let path = |key| ["transforms", &number, key];
+    let context = GuestContext { pipeline: pipeline.name.clone() };
+    let descriptor = component
+        .probe(&context, &transform.config, &transform.limits)
+        .map_err(|fault| objection(pipeline, &path("config"), fault))?;
+    let feed = match before {
+        Some(before) => feed(&before.descriptor, &descriptor)
+            .map_err(|fault| objection(pipeline, &path("component"), fault))?,
+        None => {
+            source_fits(pipeline, &descriptor)?;
+            decoder(pipeline, &descriptor.input)
+                .map_err(|fault| objection(pipeline, &path("component"), fault))?;
+            Vec::new()
+        }
+    };
+    Ok(Step { component: Arc::clone(component), descriptor, feed })
+}
+
+/// Checks that the first transform reads what the source gives.
+fn source_fits(pipeline: &config::Pipeline, descriptor: &Descriptor) -> Result<(), Objection> {
+    let format = |reads: &str, format: &str| {
+        let fault = Fault::config(format!("{} reads {reads}", descriptor.name))
+            .help(format!("write `format: {format}`"));
+        Err(objection(pipeline, &["source", "kafka", "format"], fault))
+    };
+    match (&descriptor.input, pipeline.source.format) {
+        (Input::Raw, Format::Raw) | (Input::Rows(_), Format::Json) => Ok(()),
+        (Input::Raw, Format::Json) => format("undecoded records", "raw"),
+        (Input::Rows(_), Format::Raw) => format("decoded fields", "json"),
+    }
+}
+
+/// For each field that a transform reads or carries, its place among the fields that the one before writes.
+fn feed(before: &Descriptor, after: &Descriptor) -> Result<Vec<usize>, Fault> {
+    let Input::Rows(wanted) = &after.input else {
+        let text = format!("{} reads undecoded records, not rows", after.name);
+        return Err(Fault::config(text).help("put it first, or remove it"));
+    };
+    let [output] = before.outputs.as_slice() else {
+        let text = format!("{} has {} outputs", before.name, before.outputs.len());
+        return Err(Fault::config(text).help("only the last transform may have more than one"));
+    };
+    let mut found = Vec::new();
+    let place = |field: &Field| {
+        let place = output.fields.iter().position(|(made, _)| made.name == field.name)?;
+        let (made, _) = &output.fields[place];
+        let same = (made.data_type, &made.children) == (field.data_type, &field.children);
+        (same && (field.nullable || !made.nullable)).then_some(place)
+    };
+    let describe = |field: &Field| {
+        let null = if field.nullable { ", may be null" } else { "" };
+        format!("{} ({}{null})", field.name, field.data_type)
+    };
+    let mut feed = Vec::with_capacity(wanted.len());
+    for (field, _) in wanted {
+        match place(field) {
+            Some(place) => feed.push(place),
+            None => found.push(describe(field)),
+        }
+    }
+    if found.is_empty() {
+        return Ok(feed);
+    }
+    let made: Vec<_> = output.fields.iter().map(|(field, _)| describe(field)).collect();
+    let (name, before) = (&after.name, &before.name);
+    let text = format!("{name} reads {}, which {before} does not write", found.join(", "));
+    Err(Fault::config(text).help(format!("{before} writes {}", made.join(", "))))
+}
+
+/// What the pipeline writes, checked against what the last transform gives.
 fn outputs(
     pipeline: &config::Pipeline,
     descriptor: &Descriptor,
@@ -112,15 +211,6 @@ fn outputs(
         objection(pipeline, path, Fault::config(text).help(help))
     };
     let name = &descriptor.name;
-    let format = |reads: &str, format: &str| {
-        let text = format!("{name} reads {reads}");
-        refuse(&["source", "kafka", "format"], text, format!("write `format: {format}`"))
-    };
-    match (&descriptor.input, pipeline.source.format) {
-        (Input::Raw, Format::Raw) | (Input::Rows(_), Format::Json) => {}
-        (Input::Raw, Format::Json) => return Err(format("undecoded records", "raw")),
-        (Input::Rows(_), Format::Raw) => return Err(format("decoded fields", "json")),
-    }
     let declared =
         descriptor.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(unknown) =

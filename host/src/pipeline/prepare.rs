@@ -1,16 +1,16 @@
-//! All beside the component that can be refused before the first record: the store, the topics.
+//! All beside the components that can be refused before the first record: the store, the topics.
 
-use std::sync::Arc;
+use crate::{
+    config,
+    fault::Fault,
+    kafka,
+    store::{PART_BYTES, PARTS_IN_FLIGHT, Store},
+};
 
-use super::plan::Plan;
-use crate::{config, fault::Fault, kafka, store::Store};
-
-/// A pipeline that can start.
-#[derive(Debug)]
+/// What a pipeline meets.
+#[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub store: Store,
-    /// Of the version that it is to run; another one is swapped in.
-    pub plan: Arc<Plan>,
     /// One a core, and at most one a partition: more would have nothing to do.
     pub workers: usize,
 }
@@ -19,7 +19,6 @@ pub(super) struct Prepared {
 pub(super) fn prepare(
     host: &config::Host,
     pipeline: &config::Pipeline,
-    plan: Arc<Plan>,
     runtime: &tokio::runtime::Handle,
 ) -> Result<Prepared, Fault> {
     let store = runtime.block_on(Store::open(&pipeline.store))?;
@@ -33,5 +32,11 @@ pub(super) fn prepare(
             pipeline.written.blame(&["source", "kafka", "topics", &index.to_string()], fault)
         })?;
     }
-    Ok(Prepared { store, plan, workers: host.workers.clamp(1, partitions.max(1)) })
+    Ok(Prepared { store, workers: host.workers.clamp(1, partitions.max(1)) })
+}
+
+/// Bytes of the parts that a pipeline's closers may have on their way: each ends one file at a time while memory is scarce.
+pub(super) fn parts_bytes(pipeline: &config::Pipeline, workers: usize) -> u64 {
+    let parts = if pipeline.store.url.scheme() == "s3" { PARTS_IN_FLIGHT * PART_BYTES } else { 0 };
+    (workers * parts) as u64
 }

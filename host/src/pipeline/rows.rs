@@ -6,9 +6,9 @@ use arrow_array::RecordBatch;
 use arrow_select::filter::filter_record_batch;
 
 use super::{
+    chain::{Chain, Transformed},
     dead_letters::{self, DeadLetter, Stage},
     failures::Failures,
-    guest::{Guest, Transformed},
     kafka_columns,
     meters::Meters,
 };
@@ -25,18 +25,25 @@ use crate::{
 /// What turns records into rows, on one worker.
 #[derive(Debug)]
 pub(super) struct Rows {
-    pub guest: Guest,
-    /// For each output of the transform, its place in `outputs`.
+    pub chain: Chain,
+    /// For each output of the last transform, its place in `outputs`.
     pub places: Vec<usize>,
     /// The outputs of the pipeline; the last one is the dead letters'.
     pub outputs: Arc<[OutputSpec]>,
-    pub on_error: OnError,
     pub failures: Failures,
     pub meters: Meters,
 }
 
 /// Opens the staged file of a hive partition.
 pub(super) type Open<'a> = dyn FnMut(&Place) -> Result<StageWriter, Fault> + 'a;
+
+/// Rows of an output, with where they go.
+struct Made {
+    place: usize,
+    lineage: Lineage,
+    rows: RecordBatch,
+    sorted: Sorted,
+}
 
 impl Rows {
     /// Processes a batch: its rows and its dead letters are in `files` afterwards.
@@ -46,59 +53,55 @@ impl Rows {
         files: &mut Files<StageWriter>,
         open: &mut Open<'_>,
     ) -> Result<Counts, Fault> {
-        let Transformed { processed, broken, poison } = self.guest.transform(batch)?;
+        let Transformed { rows, broken, rejected } = self.chain.transform(batch)?;
         let encode = Instant::now();
+        let mut counts = Counts {
+            records: batch.len() as u64,
+            broken: broken.len() as u64,
+            ..Counts::default()
+        };
+        // A transform gives no rows of a record that it rejects itself; one before it may have given some.
+        let mut refused = BTreeSet::new();
+        if self.chain.links().len() > 1 {
+            refused.extend(rejected.keys());
+        }
         let mut letters = broken;
-        let broken = letters.len();
-        let mut rejected: BTreeSet<u32> = BTreeSet::new();
-        for letter in poison {
-            rejected.insert(letter.index);
+        for letter in rejected.into_values() {
             letters.push(self.rejected(batch, letter)?);
         }
-        for rejection in processed.rejections {
-            rejected.insert(rejection.index);
-            let (index, error) = (rejection.index, rejection.reason);
-            let (stage, class) = (Stage::Transform, "REJECTED");
-            let letter = DeadLetter { index, stage, class, field: None, error };
-            letters.push(self.rejected(batch, letter)?);
-        }
-        let mut counts =
-            Counts { records: batch.len() as u64, broken: broken as u64, ..Counts::default() };
-        let sorted = self.sort(batch, processed.outputs, files, &mut letters, &mut rejected)?;
+        let made = self.sort(batch, rows, files, &mut letters, &mut refused)?;
         // Before anything is written: of a batch that stops the pipeline, nothing is.
-        let failed = rejected.len() as u64 + counts.broken;
+        counts.rejected = letters.len() as u64 - counts.broken;
         let last = letters.last().map_or("", |letter| letter.error.as_str());
-        self.failures.add(counts.records, failed, last)?;
+        self.failures.add(counts.records, counts.rejected + counts.broken, last)?;
         let mut emitted: Vec<u32> = Vec::with_capacity(batch.len());
-        for (lineage, rows, sorted) in sorted {
-            let name = &self.outputs[sorted.output()].name;
-            *counts.rows.entry(name.clone()).or_default() += rows as u64;
+        for Made { place, lineage, rows, sorted } in made {
+            let name = &self.outputs[place].name;
+            *counts.rows.entry(name.clone()).or_default() += rows.num_rows() as u64;
             files.write(sorted, open)?;
             emitted.extend(lineage);
         }
         emitted.sort_unstable();
         emitted.dedup();
-        (counts.rejected, counts.emitted) = (rejected.len() as u64, emitted.len() as u64);
+        counts.emitted = emitted.len() as u64;
         counts.dropped = counts.records - counts.emitted - counts.rejected - counts.broken;
-        if self.on_error == OnError::Skip {
-            letters.retain(|letter| letter.stage != Stage::Transform);
-        }
+        letters.retain(|letter| letter.stage != Stage::Transform || !self.skips(letter));
         self.write_letters(batch, &mut letters, files, open, &mut counts)?;
         self.meters.stage("encode", encode.elapsed());
         Ok(counts)
     }
 
-    /// Sorts the rows of all outputs by hive partition. A record with a row that no file can take is refused whole: it
-    /// becomes one dead letter, and none of its rows is written, so that replaying it doubles nothing.
+    /// Sorts the rows of all outputs by hive partition. A record with a row that no file can take is refused whole, as one
+    /// that a transform rejected: it becomes one dead letter, and none of its rows is written, so that replaying it doubles
+    /// nothing.
     fn sort(
         &self,
         batch: &Batch,
         outputs: Vec<engine::Rows>,
         files: &mut Files<StageWriter>,
         letters: &mut Vec<DeadLetter>,
-        rejected: &mut BTreeSet<u32>,
-    ) -> Result<Vec<(Lineage, usize, Sorted)>, Fault> {
-        let mut refused: BTreeSet<u32> = BTreeSet::new();
+        refused: &mut BTreeSet<u32>,
+    ) -> Result<Vec<Made>, Fault> {
         let mut all = Vec::with_capacity(outputs.len());
         for engine::Rows { output, lineage, rows } in outputs {
             let place = self.places[output];
@@ -114,38 +117,45 @@ impl Rows {
                 if refused.insert(index) {
                     let error = format!("output {}: {}", spec.name, row.reason);
                     let (stage, class) = (Stage::Sink, "REFUSED");
-                    letters.push(DeadLetter { index, stage, class, field: None, error });
+                    let transform = self.chain.links().len() - 1;
+                    let field = None;
+                    letters.push(DeadLetter { index, stage, transform, class, field, error });
                 }
             }
-            all.push((place, lineage, rows, sorted));
+            all.push(Made { place, lineage, rows, sorted });
         }
-        let sort = |(place, lineage, rows, sorted): (usize, Lineage, RecordBatch, Sorted)| {
+        let sort = |made: Made| {
             if refused.is_empty() {
-                return Ok((lineage, rows.num_rows(), sorted));
+                return Ok(made);
             }
+            let Made { place, lineage, rows, .. } = made;
             let kept: Vec<bool> = lineage.iter().map(|index| !refused.contains(index)).collect();
             let lineage: Lineage =
                 lineage.into_iter().filter(|index| !refused.contains(index)).collect();
             let rows = filter_record_batch(&rows, &kept.into())
                 .map_err(|error| Fault::bug("leave rows out").caused_by(error))?;
-            Ok((lineage, rows.num_rows(), files.sort(place, &rows)?))
+            let sorted = files.sort(place, &rows)?;
+            Ok(Made { place, lineage, rows, sorted })
         };
-        let sorted = all.into_iter().map(sort).collect();
-        rejected.extend(refused);
-        sorted
+        all.into_iter().map(sort).collect()
     }
 
-    /// The dead letter of a record that the transform rejected or failed for, if the pipeline is to go on.
+    /// The dead letter of a record that a transform rejected or failed for, if the pipeline is to go on.
     fn rejected(&self, batch: &Batch, letter: DeadLetter) -> Result<DeadLetter, Fault> {
-        if self.on_error == OnError::Fail {
+        let link = &self.chain.links()[letter.transform];
+        if link.on_error() == OnError::Fail {
             let (lane, offset) = (&batch.lane, batch.offsets[letter.index as usize]);
-            let (name, error) = (self.guest.name(), &letter.error);
+            let (name, error) = (link.name(), &letter.error);
             let fault = Fault::transform(format!("{name} refused {lane} offset {offset}: {error}"));
             return Err(fault.help(
                 "the transform has `on_error: fail`; with `dead_letter` the pipeline goes on",
             ));
         }
         Ok(letter)
+    }
+
+    fn skips(&self, letter: &DeadLetter) -> bool {
+        self.chain.links()[letter.transform].on_error() == OnError::Skip
     }
 
     /// Writes dead letters, all of them: one whose own hive value can't be a folder has none.
@@ -161,16 +171,12 @@ impl Rows {
             return Ok(());
         }
         letters.sort_by_key(|letter| letter.index);
-        let (name, digest) = (self.guest.name(), self.guest.digest());
-        let rows: RecordBatch = dead_letters::rows(batch, letters, name, digest);
+        let builds: Vec<_> =
+            self.chain.links().iter().map(|link| (link.name(), link.digest())).collect();
+        let rows: RecordBatch = dead_letters::rows(batch, letters, &builds);
         let place = self.outputs.len() - 1;
         files.write_all(place, &rows, open)?;
         *counts.rows.entry(dead_letters::OUTPUT.to_owned()).or_default() += rows.num_rows() as u64;
         Ok(())
-    }
-
-    /// Linear memory of the instance.
-    pub(super) fn guest_bytes(&self) -> u64 {
-        self.guest.memory_bytes()
     }
 }

@@ -2,8 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::AtomicU64,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,26 +17,28 @@ use tokio::{
 };
 
 use super::{
+    chain::Chain,
+    changes,
     closer::{self, Closer},
     committer::Committer,
     control::{self, Control, Mailbox, Swap, Swapped},
     failures::Failures,
-    guest::Guest,
     lanes::Lanes,
     meters::Meters,
-    plan::{Plan, decoder},
-    prepare::Prepared,
+    plan::Plan,
+    prepare::{self, Prepared},
     rows::Rows,
-    status::Shared,
+    shared::Shared,
+    status::Behind,
     supervisor,
     worker::{Setting, Ways, Worker},
 };
 use crate::{
-    budget::Budget,
+    budget::{Budget, SetAside},
     config::{self, Format},
     events::Events,
     fault::Fault,
-    kafka::Source,
+    kafka::{Lag, Source},
 };
 
 /// The epoch of every log: later ones come with `repair`.
@@ -50,9 +54,12 @@ pub(super) struct Running {
     lanes: Arc<Lanes>,
     /// One a worker.
     swaps: Vec<Arc<Mailbox<Swap>>>,
+    paused: Arc<AtomicBool>,
     meters: Meters,
     threads: Vec<JoinHandle<()>>,
     runtime: Handle,
+    /// What librdkafka and parts on their way may have of the budget.
+    _set_aside: SetAside,
 }
 
 /// What the pipelines of a host share.
@@ -61,11 +68,20 @@ pub(super) struct Surroundings {
     pub host: config::Host,
     pub events: Events,
     pub budget: Arc<Budget>,
-    /// Bytes that librdkafka may hold for this pipeline.
-    pub queue_bytes: u64,
+    /// How many pipelines there are.
+    pub pipelines: Arc<AtomicUsize>,
     pub runtime: Handle,
     /// Who this process is, in manifests.
     pub writer: String,
+}
+
+impl Surroundings {
+    /// What librdkafka may hold for a pipeline: a quarter of the budget is for all of them. One that comes later has its
+    /// share too, and open files have less.
+    fn queue_bytes(&self) -> u64 {
+        let pipelines = self.pipelines.load(Ordering::Relaxed).max(1) as u64;
+        self.host.memory_budget / 4 / pipelines
+    }
 }
 
 impl Running {
@@ -74,11 +90,15 @@ impl Running {
         around: &Surroundings,
         pipeline: &config::Pipeline,
         prepared: &Prepared,
+        plan: &Plan,
+        paused: bool,
         shared: Arc<Shared>,
     ) -> Result<Self, Fault> {
-        let Surroundings { host, budget, queue_bytes, runtime, writer, .. } = around;
-        let (name, workers, plan) = (&pipeline.name, prepared.workers, &prepared.plan);
-        let meters = Meters::new(name, plan.component.name(), plan.component.digest());
+        let Surroundings { host, budget, runtime, writer, .. } = around;
+        let (name, workers) = (&pipeline.name, prepared.workers);
+        let queue_bytes = around.queue_bytes();
+        let set_aside = budget.set_aside(queue_bytes, prepare::parts_bytes(pipeline, workers));
+        let meters = Meters::new(name, &plan.steps[0].component);
         // Instances are made before anything is written or the group is joined: what they refuse costs nothing.
         let rows = instances(pipeline, plan, &meters, workers)?;
         let committer = runtime.block_on(Committer::open(
@@ -87,6 +107,14 @@ impl Running {
             EPOCH,
             writer.clone(),
         ))?;
+        // Before the group is joined: positions of another topic would stay where they are for ever.
+        let lanes = committer.lanes();
+        if let Some((lane, _)) = lanes
+            .iter()
+            .find(|(lane, _)| !pipeline.source.topics.iter().any(|t| **t == *lane.topic))
+        {
+            return Err(changes::other_topic(pipeline, &lane.topic));
+        }
         match runtime.block_on(committer.sweep(name, 2 * closer::STAGE_MAX_AGE)) {
             Ok(0) => {}
             Ok(files) => {
@@ -115,7 +143,7 @@ impl Running {
             workers,
             with_headers,
             assignments,
-            *queue_bytes,
+            queue_bytes,
         )?;
         let source = Arc::new(source);
         let setting = Setting {
@@ -135,6 +163,7 @@ impl Running {
         };
         let mut threads = Vec::with_capacity(2 * workers);
         let swaps: Vec<Arc<Mailbox<Swap>>> = (0..workers).map(|_| Arc::default()).collect();
+        let paused = Arc::new(AtomicBool::new(paused));
         for (number, ((queue, rows), controls)) in
             queues.into_iter().zip(rows).zip(receivers).enumerate()
         {
@@ -150,8 +179,8 @@ impl Running {
                 budget: Arc::clone(budget),
                 runtime: runtime.clone(),
             };
-            let ways =
-                Ways { queue, controls, swaps: Arc::clone(&swaps[number]), closer: jobs, fenced };
+            let (swaps, paused) = (Arc::clone(&swaps[number]), Arc::clone(&paused));
+            let ways = Ways { queue, controls, swaps, paused, closer: jobs, fenced };
             let worker = Worker::new(number, setting.clone(), ways, rows)?;
             threads.push(spawn(format!("closer-{number}"), &shared, move || closer.run(&queued))?);
             threads.push(spawn(format!("worker-{number}"), &shared, move || worker.run())?);
@@ -164,10 +193,28 @@ impl Running {
         };
         runtime.spawn(watched.watch());
         let (name, runtime) = (name.clone(), runtime.clone());
-        Ok(Self { name, shared, committer, source, lanes, swaps, meters, threads, runtime })
+        Ok(Self {
+            name,
+            shared,
+            committer,
+            source,
+            lanes,
+            swaps,
+            paused,
+            meters,
+            threads,
+            runtime,
+            _set_aside: set_aside,
+        })
     }
 
-    /// Has all workers go over to another version, each when it can do so without a pause; the answer tells of each that did.
+    /// Has all workers commit what they hold and read nothing, or read on.
+    pub(super) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Has all workers go over to other versions or settings, each when it can do so without a pause; the answer tells of
+    /// each that did.
     ///
     /// # Errors
     /// When an instance can't be made: then nothing has changed.
@@ -176,14 +223,20 @@ impl Running {
         pipeline: &config::Pipeline,
         plan: &Arc<Plan>,
     ) -> Result<Receiver<Swapped>, Fault> {
-        let meters = self.meters.of(plan.component.name(), plan.component.digest());
+        let meters = self.meters.of(&plan.steps[0].component);
         let instances = instances(pipeline, plan, &meters, self.swaps.len())?;
         let (done, dones) = bounded(self.swaps.len());
         for (mailbox, rows) in self.swaps.iter().zip(instances) {
             let (plan, meters, done) = (Arc::clone(plan), meters.clone(), done.clone());
-            drop(mailbox.put(Swap { plan, rows, meters, done }));
+            let flush = pipeline.flush;
+            drop(mailbox.put(Swap { plan, rows, flush, meters, done }));
         }
         Ok(dones)
+    }
+
+    /// How many workers it has.
+    pub(super) fn workers(&self) -> usize {
+        self.swaps.len()
     }
 
     /// Leaves the group after a failure. The threads end by themselves: at once, or when the store lets go of them.
@@ -229,7 +282,7 @@ impl Running {
     }
 }
 
-/// An instance for each worker.
+/// Instances of all transforms for each worker.
 fn instances(
     pipeline: &config::Pipeline,
     plan: &Plan,
@@ -237,12 +290,10 @@ fn instances(
     workers: usize,
 ) -> Result<Vec<Rows>, Fault> {
     let instance = |_| {
-        let decoder = decoder(pipeline, &plan.descriptor.input)?;
         Ok(Rows {
-            guest: Guest::new(&plan.component, pipeline, meters, decoder)?,
+            chain: Chain::new(pipeline, plan, meters)?,
             places: plan.places.clone(),
             outputs: Arc::clone(&plan.outputs),
-            on_error: pipeline.transforms[0].on_error,
             failures: Failures::new(pipeline.max_failure_ratio),
             meters: meters.clone(),
         })
@@ -269,7 +320,9 @@ impl Watched {
         loop {
             ticks.tick().await;
             let Some(lags) = self.source.upgrade().map(|source| source.lags()) else { return };
-            self.meters.behind(&lags, &mut told, self.shared.last_commit());
+            let seconds = self.meters.behind(&lags, &mut told, self.shared.last_commit());
+            let records = lags.iter().filter_map(Lag::offsets).sum();
+            self.shared.behind(Behind { records, seconds }, Instant::now());
             self.shared.trouble_fades(Instant::now());
             let all_read = !lags.is_empty() && lags.iter().all(|lag| lag.offsets() == Some(0));
             if all_read || started.elapsed() > LASTS {

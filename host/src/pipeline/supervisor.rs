@@ -1,10 +1,12 @@
-//! Keeps a pipeline running: what fails for a reason that may pass is started again, later and later.
+//! Keeps a pipeline doing what it is to do: starts it, swaps other versions and settings in, pauses, stops and drains it, and
+//! starts it again, later and later, when it failed for a reason that may pass.
 //!
 //! A run that failed leaves its group at once, so that other replicas take its lanes over. Nothing of it has to be
 //! mended: what it had not committed is read again.
 
 use std::{
-    sync::{Arc, Mutex},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, Weak},
     thread,
     time::{Duration, Instant},
 };
@@ -17,14 +19,11 @@ use super::{
     plan::Plan,
     prepare::Prepared,
     running::{Running, Surroundings},
-    status::{PipelineStatus, RunningTransform, Shared},
+    shared::Shared,
+    status::{PipelineStatus, RunningTransform},
+    swapping::Swapping,
 };
-use crate::{
-    commit::manifest::TransformId,
-    config,
-    events::{Cut, What},
-    fault::Fault,
-};
+use crate::{commit::manifest::TransformId, config, fault::Fault, registry::Desired};
 
 /// The wait before the first new start; it doubles with each start that commits nothing.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -40,28 +39,29 @@ pub(super) struct Supervised {
     /// Of the newest run.
     shared: Arc<Mutex<Arc<Shared>>>,
     drains: Sender<Drain>,
-    versions: Arc<Mailbox<Version>>,
-    /// There is something in `versions`.
+    tasks: Arc<Mailbox<Task>>,
+    /// There is something in `tasks`.
     wake: Sender<()>,
 }
 
-/// A version to run from now on.
-#[derive(Debug)]
-struct Version {
-    plan: Arc<Plan>,
-    /// Counts the choices of a version.
-    generation: u64,
+/// What a pipeline is to be from now on; what is not named stays as it is.
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    pub pipeline: Option<Arc<config::Pipeline>>,
+    pub prepared: Option<Prepared>,
+    pub plan: Option<Arc<Plan>>,
+    /// For components of another version, how often a version of it was chosen.
+    pub chosen: BTreeMap<String, u64>,
+    pub desired: Option<Desired>,
 }
 
-/// A version that some workers run already.
-struct Swapping {
-    /// The digest of the one that all ran before.
-    old: String,
-    version: Version,
-    workers: usize,
-    dones: Receiver<Swapped>,
-    cut: Vec<Cut>,
-    pause: Duration,
+/// Whoever says how a pipeline can run.
+pub(super) trait Planner: Send + Sync {
+    /// All that can be refused before the first record. Blocks.
+    ///
+    /// # Errors
+    /// What keeps the pipeline from running.
+    fn ready(&self, pipeline: &Arc<config::Pipeline>) -> Result<(Prepared, Arc<Plan>), Fault>;
 }
 
 #[derive(Debug)]
@@ -73,13 +73,16 @@ struct Drain {
 /// What the thread has.
 struct Supervisor {
     around: Surroundings,
+    planner: Weak<dyn Planner>,
     pipeline: Arc<config::Pipeline>,
-    prepared: Prepared,
+    /// What it needs and what it runs, once that is known.
+    ready: Option<(Prepared, Arc<Plan>)>,
+    desired: Desired,
     newest: Arc<Mutex<Arc<Shared>>>,
     shared: Arc<Shared>,
     alarms: Receiver<()>,
     running: Option<Running>,
-    versions: Arc<Mailbox<Version>>,
+    tasks: Arc<Mailbox<Task>>,
     swapping: Option<Swapping>,
     started: Instant,
     /// Starts one after the other that committed nothing.
@@ -88,53 +91,68 @@ struct Supervisor {
     failure: Option<Fault>,
     /// Tells when to start again.
     start_again: Receiver<Instant>,
-    /// Tells when to try a version again, and which.
+    /// Tells when to try again to go over.
     swap_again: Receiver<Instant>,
+    /// For components that it is to go over to, how often a version was chosen.
+    chosen: BTreeMap<String, u64>,
 }
 
 impl Supervised {
-    /// Starts a pipeline. Blocks: not for the I/O runtime.
+    /// Starts looking after a pipeline. `first` is told its name, and the fault of the first start, if it had one.
     ///
     /// # Errors
-    /// Those of the first start, which is not tried again.
+    /// When no thread can be started.
     pub(super) fn start(
-        around: Surroundings,
+        around: &Surroundings,
+        planner: Weak<dyn Planner>,
         pipeline: Arc<config::Pipeline>,
-        prepared: Prepared,
+        task: Task,
+        first: Sender<(String, Option<Fault>)>,
     ) -> Result<Self, Fault> {
-        let (shared, alarms) = Shared::new(&pipeline.name);
-        shared.runs(transforms(&prepared.plan));
-        let running = Running::start(&around, &pipeline, &prepared, Arc::clone(&shared))?;
+        let (shared, alarms) = Shared::new(&pipeline.name, around.events.clone());
         let newest = Arc::new(Mutex::new(Arc::clone(&shared)));
         let (drains, drained) = bounded(1);
         let (wake, woken) = bounded(1);
-        let versions = Arc::<Mailbox<Version>>::default();
-        let supervisor = Supervisor {
-            around,
+        let tasks = Arc::<Mailbox<Task>>::default();
+        let desired = task.desired.unwrap_or_default();
+        shared.desired(desired);
+        let mut supervisor = Supervisor {
+            around: around.clone(),
+            planner,
             pipeline,
-            prepared,
+            ready: task.prepared.zip(task.plan),
+            desired,
             newest: Arc::clone(&newest),
             shared,
             alarms,
-            running: Some(running),
-            versions: Arc::clone(&versions),
+            running: None,
+            tasks: Arc::clone(&tasks),
             swapping: None,
             started: Instant::now(),
             attempts: 0,
             failure: None,
             start_again: never(),
             swap_again: never(),
+            chosen: task.chosen,
+        };
+        let run = move || {
+            supervisor.start();
+            let failure = supervisor.failure.as_ref().map(Fault::copy);
+            // Nobody may wait for it.
+            first.send((supervisor.pipeline.name.clone(), failure)).ok();
+            drop(first);
+            supervisor.run(&drained, &woken);
         };
         thread::Builder::new()
             .name("supervisor".to_owned())
-            .spawn(move || supervisor.run(&drained, &woken))
+            .spawn(run)
             .map_err(|error| Fault::outside("start a thread").caused_by(error).permanent())?;
-        Ok(Self { shared: newest, drains, versions, wake })
+        Ok(Self { shared: newest, drains, tasks, wake })
     }
 
-    /// Runs another version from now on, without a pause. It was tried before. Of several, the newest counts.
-    pub(super) fn swap(&self, plan: Arc<Plan>, generation: u64) {
-        drop(self.versions.put(Version { plan, generation }));
+    /// Has it do something else from now on. It was tried before. Of several tasks, the newest counts.
+    pub(super) fn task(&self, task: Task) {
+        self.tasks.put_over(|before| task.over(before.unwrap_or_default()));
         // One wake-up is enough for all that comes before it is heard.
         self.wake.try_send(()).ok();
     }
@@ -156,6 +174,21 @@ impl Supervised {
         match tokio::time::timeout(timeout, answered).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) => Err(late(&name, timeout)),
+        }
+    }
+}
+
+impl Task {
+    /// This one, after another that nobody took up.
+    fn over(self, before: Self) -> Self {
+        let mut chosen = before.chosen;
+        chosen.extend(self.chosen);
+        Self {
+            pipeline: self.pipeline.or(before.pipeline),
+            prepared: self.prepared.or(before.prepared),
+            plan: self.plan.or(before.plan),
+            chosen,
+            desired: self.desired.or(before.desired),
         }
     }
 }
@@ -185,84 +218,170 @@ impl Supervisor {
                     let wait = alarm.ok().and_then(|()| self.failed());
                     self.start_again = wait.map_or_else(never, after);
                 }
-                recv(start) -> _ => self.start_again(),
-                recv(woken) -> _ => self.swap(),
+                recv(start) -> _ => self.start(),
+                recv(woken) -> _ => self.take_task(),
                 recv(swap) -> _ => self.swap(),
                 recv(dones) -> done => self.swapped(done.ok()),
             }
         }
     }
 
-    /// Has the run go over to the newest version; one that failed starts again with it.
-    fn swap(&mut self) {
-        self.swap_again = never();
-        let Some(version) = self.versions.take() else { return };
-        let old = self.prepared.plan.component.digest().to_owned();
-        if version.plan.component.digest() == old {
-            return;
-        }
-        let Some(running) = &self.running else {
-            self.prepared.plan = Arc::clone(&version.plan);
-            self.attempts = 0;
-            self.start_again();
-            self.tell(old, &version, Vec::new(), Duration::ZERO);
+    /// Does what it is told.
+    fn take_task(&mut self) {
+        let Some(Task { pipeline, prepared, plan, chosen, desired }) = self.tasks.take() else {
             return;
         };
-        match running.swap(&self.pipeline, &version.plan) {
-            Ok(dones) => {
-                self.prepared.plan = Arc::clone(&version.plan);
-                // What some workers have not done yet, they leave out.
-                let old = self.swapping.take().map_or(old, |swapping| swapping.old);
-                let (workers, cut, pause) = (self.prepared.workers, Vec::new(), Duration::ZERO);
-                self.swapping = Some(Swapping { old, version, workers, dones, cut, pause });
+        let before = Arc::clone(&self.pipeline);
+        let runs = self.ready.as_ref().map(|(_, plan)| Arc::clone(&plan.transforms));
+        let differs = pipeline.is_some()
+            || plan.as_ref().is_some_and(|plan| runs.as_ref() != Some(&plan.transforms));
+        self.pipeline = pipeline.unwrap_or_else(|| Arc::clone(&before));
+        self.ready = match (self.ready.take(), prepared, plan) {
+            (_, Some(prepared), Some(plan)) => Some((prepared, plan)),
+            (Some((prepared, _)), None, Some(plan)) => Some((prepared, plan)),
+            (ready, ..) => ready,
+        };
+        self.chosen.extend(chosen);
+        self.desired = desired.unwrap_or(self.desired);
+        self.shared.desired(self.desired);
+        let Some(running) = self.running.as_ref().filter(|_| self.desired != Desired::Stopped)
+        else {
+            self.end_run();
+            self.without_a_run();
+            self.attempts = 0;
+            return self.start();
+        };
+        running.pause(self.desired == Desired::Paused);
+        if moves(&before, &self.pipeline) {
+            self.end_run();
+            self.without_a_run();
+            self.start();
+        } else if differs {
+            self.swap();
+        }
+    }
+
+    /// Tells of other versions that no worker goes over to, since none works.
+    fn without_a_run(&mut self) {
+        let Some((_, plan)) = &self.ready else { return };
+        let (shown, chosen) = (self.shared.status().transforms, std::mem::take(&mut self.chosen));
+        let swapping = Swapping::new(shown, Arc::clone(plan), chosen, 0, never());
+        self.went_over(swapping);
+    }
+
+    /// Starts a run, if it is to run.
+    fn start(&mut self) {
+        self.start_again = never();
+        if self.desired == Desired::Stopped {
+            return self.rest();
+        }
+        (self.shared, self.alarms) = self.shared.again();
+        *self.newest.lock().expect("nothing panics while it holds this lock") =
+            Arc::clone(&self.shared);
+        self.started = Instant::now();
+        match self.get_ready().and_then(|()| self.begin()) {
+            Ok(running) => {
+                tracing::info!(pipeline = self.pipeline.name, "the pipeline runs");
+                (self.running, self.failure) = (Some(running), None);
+                self.shared.started();
             }
             Err(fault) => {
-                let (name, component) = (&self.pipeline.name, version.plan.component.name());
-                tracing::warn!(pipeline = name, component, "cannot swap, trying on: {fault}");
-                self.versions.put_back(version);
+                let (pipeline, help) = (&self.pipeline.name, fault.help.as_deref());
+                tracing::error!(pipeline, help, "cannot start: {fault}");
+                self.start_again = self.after(fault).map_or_else(never, after);
+            }
+        }
+    }
+
+    /// Finds out what it needs and runs, if that is not known yet.
+    fn get_ready(&mut self) -> Result<(), Fault> {
+        if self.ready.is_none() {
+            let planner =
+                self.planner.upgrade().ok_or_else(|| Fault::outside("the host is ending"))?;
+            self.ready = Some(planner.ready(&self.pipeline)?);
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Running, Fault> {
+        let Some((prepared, plan)) = &self.ready else {
+            return Err(Fault::bug("a pipeline starts before it is ready"));
+        };
+        self.shared.runs(transforms(plan));
+        let (shared, paused) = (Arc::clone(&self.shared), self.desired == Desired::Paused);
+        Running::start(&self.around, &self.pipeline, prepared, plan, paused, shared)
+    }
+
+    /// Has the run go over to what is planned.
+    fn swap(&mut self) {
+        self.swap_again = never();
+        let (Some(running), Some((_, plan))) = (&self.running, &self.ready) else { return };
+        // What some workers have not done yet, they leave out.
+        let before = self.swapping.take();
+        match running.swap(&self.pipeline, plan) {
+            Ok(dones) => {
+                let shown = self.shared.status().transforms;
+                let (workers, chosen) = (running.workers(), std::mem::take(&mut self.chosen));
+                let next = Swapping::new(shown, Arc::clone(plan), chosen, workers, dones);
+                self.swapping = Some(next.after(before));
+            }
+            Err(fault) => {
+                let name = &self.pipeline.name;
+                tracing::warn!(pipeline = name, "cannot swap, trying on: {fault}");
+                self.swapping = before;
                 self.swap_again = after(SWAP_AGAIN);
             }
         }
     }
 
-    /// A worker went over to the newest version. `None` when no other will.
+    /// A worker went over to what is planned. `None` when no other will.
     fn swapped(&mut self, done: Option<Swapped>) {
         let Some(mut swapping) = self.swapping.take() else { return };
-        let Some(Swapped { cut, pause, retired }) = done else { return };
-        drop(retired);
-        swapping.cut.extend(cut);
-        swapping.pause = swapping.pause.max(pause);
-        swapping.workers -= 1;
-        if swapping.workers > 0 {
+        let Some(done) = done else { return };
+        if swapping.one(done) {
+            self.went_over(swapping);
+        } else {
             self.swapping = Some(swapping);
-            return;
         }
-        let Swapping { old, version, mut cut, pause, .. } = swapping;
-        cut.sort_by(|a, b| a.lane.cmp(&b.lane));
-        self.tell(old, &version, cut, pause);
     }
 
-    fn tell(&self, old: String, version: &Version, cut: Vec<Cut>, pause: Duration) {
-        let Version { plan, generation } = version;
-        self.shared.runs(transforms(plan));
-        self.around.events.tell(What::Swapped {
-            pipeline: self.pipeline.name.clone(),
-            component: plan.component.name().to_owned(),
-            old,
-            new: plan.component.digest().to_owned(),
-            generation: *generation,
-            cut,
-            pause_seconds: pause.as_secs_f64(),
-        });
+    fn went_over(&self, swapping: Swapping) {
+        self.shared.runs(transforms(&swapping.plan));
+        for what in swapping.told(&self.pipeline.name) {
+            self.around.events.tell(what);
+        }
     }
 
     fn drain(&mut self, timeout: Duration) -> Result<(), Fault> {
         match self.running.take() {
             Some(running) => running.drain(timeout),
-            None => Err(self
-                .failure
-                .take()
-                .unwrap_or_else(|| Fault::bug("a pipeline does not run for no reason"))),
+            None => self.failure.take().map_or(Ok(()), Err),
+        }
+    }
+
+    /// Ends the run as well as that goes: what it can't commit in time is read again.
+    fn end_run(&mut self) {
+        self.finish_swap();
+        let Some(running) = self.running.take() else { return };
+        if let Err(fault) = running.drain(self.around.host.drain_timeout) {
+            tracing::warn!(
+                pipeline = self.pipeline.name,
+                "ended before all was committed: {fault}"
+            );
+        }
+    }
+
+    /// Ends the run, since a person wants it to do nothing.
+    fn rest(&mut self) {
+        self.end_run();
+        (self.start_again, self.failure, self.attempts) = (never(), None, 0);
+        self.shared.rests();
+    }
+
+    /// The next run begins with what this one was going over to.
+    fn finish_swap(&mut self) {
+        if let Some(swapping) = self.swapping.take() {
+            self.went_over(swapping);
         }
     }
 
@@ -271,10 +390,7 @@ impl Supervisor {
         if let Some(running) = self.running.take() {
             running.abandon();
         }
-        // The next run begins with the version that this one was going over to.
-        if let Some(Swapping { old, version, cut, pause, .. }) = self.swapping.take() {
-            self.tell(old, &version, cut, pause);
-        }
+        self.finish_swap();
         if self.shared.last_commit() < self.started.elapsed() {
             self.attempts = 0;
         }
@@ -282,12 +398,17 @@ impl Supervisor {
         self.after(fault)
     }
 
-    /// Shows why nothing flows; how long to wait before the next start, if another can help.
+    /// Shows why nothing flows; how long to wait before the next start, if another can help. What keeps it from getting ready
+    /// may be mended at any time: a topic is made, a component comes.
     fn after(&mut self, fault: Fault) -> Option<Duration> {
-        self.shared.stopped(&fault);
-        let retry = fault.retry;
+        let again = fault.retry || self.ready.is_none();
+        if self.ready.is_none() {
+            self.shared.unprepared(&fault);
+        } else {
+            self.shared.stopped(&fault);
+        }
         self.failure = Some(fault);
-        if !retry {
+        if !again {
             return None;
         }
         let wait = wait(self.attempts, rand::random_range(0.5..1.0));
@@ -295,26 +416,11 @@ impl Supervisor {
         tracing::warn!(pipeline = self.pipeline.name, ?wait, "the pipeline starts again");
         Some(wait)
     }
+}
 
-    fn start_again(&mut self) {
-        (self.shared, self.alarms) = self.shared.again();
-        *self.newest.lock().expect("nothing panics while it holds this lock") =
-            Arc::clone(&self.shared);
-        self.started = Instant::now();
-        let shared = Arc::clone(&self.shared);
-        self.start_again =
-            match Running::start(&self.around, &self.pipeline, &self.prepared, shared) {
-                Ok(running) => {
-                    tracing::info!(pipeline = self.pipeline.name, "the pipeline runs again");
-                    self.running = Some(running);
-                    never()
-                }
-                Err(fault) => {
-                    tracing::error!(pipeline = self.pipeline.name, "cannot start again: {fault}");
-                    self.after(fault).map_or_else(never, after)
-                }
-            };
-    }
+/// Whether a pipeline reads or writes elsewhere: then a run can't go over to it.
+fn moves(before: &config::Pipeline, after: &config::Pipeline) -> bool {
+    before.source != after.source || before.kafka != after.kafka || before.store != after.store
 }
 
 /// What a run of it runs.

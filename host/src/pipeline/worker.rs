@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,7 +20,7 @@ use super::{
     ledger::{Fit, Ledger},
     meters::Meters,
     rows::Rows,
-    status::Shared,
+    shared::Shared,
 };
 use crate::{
     budget::{Budget, Share},
@@ -83,6 +83,8 @@ pub(super) struct Ways {
     pub queue: WorkerQueue,
     pub controls: Receiver<Control>,
     pub swaps: Arc<Mailbox<Swap>>,
+    /// Whether it is to read nothing for now.
+    pub paused: Arc<AtomicBool>,
     pub closer: Sender<Job>,
     /// Written by the closer: the last era of which a flush was fenced by another replica, which moved a lane.
     pub fenced: Arc<AtomicU64>,
@@ -128,7 +130,8 @@ impl Worker {
             match self.turn() {
                 Ok(true) => {
                     let (open, bytes) = (self.files.open_files(), self.share.used());
-                    self.setting.meters.holds(self.number, open, bytes, self.rows.guest_bytes());
+                    self.setting.meters.holds(self.number, open, bytes);
+                    self.rows.chain.links().iter().for_each(|link| link.measure(self.number));
                 }
                 Ok(false) => return,
                 Err(fault) => shared.fail(fault),
@@ -145,11 +148,15 @@ impl Worker {
             self.seal(reason, Vec::new())?;
         }
         self.swap()?;
+        if self.ways.paused.load(Ordering::Acquire) {
+            if self.flush.is_some() {
+                self.seal("pause", Vec::new())?;
+            }
+            self.wait(FETCH_WAIT);
+            return Ok(true);
+        }
         if self.share.should_wait() {
-            // The brokers keep what is not fetched. A control message ends the wait.
-            let mut told = Select::new();
-            told.recv(&self.ways.controls);
-            told.ready_timeout(MEMORY_WAIT).ok();
+            self.wait(MEMORY_WAIT);
             return Ok(true);
         }
         let fetch = Instant::now();
@@ -179,6 +186,13 @@ impl Worker {
         Ok(true)
     }
 
+    /// Reads nothing for a while: the brokers keep what is not fetched. A control message ends the wait.
+    fn wait(&self, at_most: Duration) {
+        let mut told = Select::new();
+        told.recv(&self.ways.controls);
+        told.ready_timeout(at_most).ok();
+    }
+
     /// Why a flush is due.
     fn due(&self) -> Option<&'static str> {
         let flush = self.flush.as_ref()?;
@@ -188,17 +202,20 @@ impl Worker {
         (self.last_record.elapsed() >= self.setting.flush.idle).then_some("idle")
     }
 
-    /// Goes over to another version, if there is one: what the old one made is sealed, and committed in the background. While
+    /// Goes over to other versions or settings, if there are any: what the old one made is sealed, and committed in the background. While
     /// the closer is busy and has work waiting, the old one goes on, so that no record waits for a commit.
     fn swap(&mut self) -> Result<(), Fault> {
         if self.flush.is_some() && self.ways.closer.is_full() {
             return Ok(());
         }
-        let Some(Swap { plan, rows, meters, done }) = self.ways.swaps.take() else { return Ok(()) };
+        let Some(Swap { plan, rows, flush, meters, done }) = self.ways.swaps.take() else {
+            return Ok(());
+        };
         let start = Instant::now();
         self.seal("swap", Vec::new())?;
         self.setting.outputs = Arc::clone(&plan.outputs);
         self.setting.transforms = Arc::clone(&plan.transforms);
+        self.setting.flush = flush;
         self.setting.meters = meters;
         self.files = open_files(&self.setting, &self.share)?;
         let retired = std::mem::replace(&mut self.rows, rows);
@@ -278,7 +295,7 @@ impl Worker {
         self.ledger.add(&batch.lane, last + 1, &counts);
         self.setting.meters.processed(&counts, batch.values.data().len());
         self.setting.meters.read_up_to(batch.timestamps[batch.len() - 1]);
-        self.setting.shared.update(|status| status.processed.add(&counts));
+        self.setting.shared.processed(&counts);
         self.setting.shared.trouble_is_over();
         Ok(())
     }

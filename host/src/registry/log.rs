@@ -1,5 +1,6 @@
 //! The log of the registry: numbered entries in the store, created once, never changed. Folding them gives the versions of
-//! every component, what was refused, and which version is the current one, on every replica alike.
+//! every component, what was refused, which version is the current one, and the pipelines that were registered over the
+//! API, on every replica alike.
 
 use std::collections::BTreeMap;
 
@@ -64,9 +65,51 @@ pub(super) enum Change {
         road: Road,
     },
     /// An accepted version is the current one again.
-    Choose { component: String, digest: String },
+    Choose {
+        component: String,
+        digest: String,
+        /// What it writes, by pipeline.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<String, Vec<Output>>,
+    },
     /// The component is forgotten.
     Remove { component: String },
+    /// A pipeline writes other rows from now on, since it is new or was changed.
+    Write { pipeline: String, outputs: Vec<Output> },
+    /// A pipeline was registered over the API, or changed.
+    Define {
+        pipeline: String,
+        /// As it was sent: YAML or JSON.
+        definition: String,
+    },
+    /// A pipeline that was registered over the API is no more. Its log and its files stay.
+    Forget { pipeline: String },
+    /// A person wants a pipeline to do this.
+    Desire { pipeline: String, desired: Desired },
+}
+
+/// What a person wants a pipeline to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// To run.
+    #[default]
+    Running,
+    /// To stay in its group, and to read nothing.
+    Paused,
+    /// To leave its group, and to do nothing.
+    Stopped,
+}
+
+/// What the log has of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registered {
+    /// Its text, if it was registered over the API rather than by a file.
+    pub definition: Option<String>,
+    /// What it is to do.
+    pub desired: Desired,
+    /// What it writes; unknown before it ran.
+    pub outputs: Option<Vec<Output>>,
 }
 
 /// How a file came.
@@ -128,9 +171,6 @@ pub struct Version {
     pub since: String,
     /// Which process took it in.
     pub writer: String,
-    /// What it writes, by pipeline.
-    #[serde(skip)]
-    pub outputs: BTreeMap<String, Vec<Output>>,
 }
 
 /// A version that was refused.
@@ -198,11 +238,22 @@ pub(super) struct Log {
     newest: String,
     /// By name.
     pub components: BTreeMap<String, History>,
+    /// By name.
+    pub pipelines: BTreeMap<String, Registered>,
 }
 
 impl Log {
     pub(super) fn component(&self, name: &str) -> Option<&History> {
         self.components.get(name)
+    }
+
+    /// What a pipeline writes, as far as it ran before.
+    pub(super) fn written(&self, pipeline: &str) -> Option<&Vec<Output>> {
+        self.pipelines.get(pipeline)?.outputs.as_ref()
+    }
+
+    fn pipeline(&mut self, name: String) -> &mut Registered {
+        self.pipelines.entry(name).or_default()
     }
 
     /// The digest of a component's current version.
@@ -227,17 +278,11 @@ impl Log {
                 history.refused.retain(|refusal| refusal.digest != digest);
                 if history.version(&digest).is_none() {
                     let (digest, since) = (digest.clone(), ts.clone());
-                    history.versions.push(Version {
-                        digest,
-                        version,
-                        bytes,
-                        road,
-                        since,
-                        writer,
-                        outputs,
-                    });
+                    let version = Version { digest, version, bytes, road, since, writer };
+                    history.versions.push(version);
                 }
                 history.choose(digest, ts);
+                self.write(outputs);
             }
             Change::Refuse { component, digest, reason, against, road } => {
                 let history = self.components.entry(component).or_default();
@@ -245,12 +290,29 @@ impl Log {
                 let generation = history.generation;
                 history.refused.push(Refusal { digest, reason, at: ts, road, against, generation });
             }
-            Change::Choose { component, digest } => {
+            Change::Choose { component, digest, outputs } => {
                 self.components.entry(component).or_default().choose(digest, ts);
+                self.write(outputs);
             }
             Change::Remove { component } => drop(self.components.remove(&component)),
+            Change::Write { pipeline, outputs } => self.write([(pipeline, outputs)].into()),
+            Change::Define { pipeline, definition } => {
+                self.pipeline(pipeline).definition = Some(definition);
+            }
+            // What it wrote is still there: one of the same name goes on from that.
+            Change::Forget { pipeline } => {
+                let registered = self.pipeline(pipeline);
+                (registered.definition, registered.desired) = (None, Desired::default());
+            }
+            Change::Desire { pipeline, desired } => self.pipeline(pipeline).desired = desired,
         }
         Ok(())
+    }
+
+    fn write(&mut self, outputs: BTreeMap<String, Vec<Output>>) {
+        for (pipeline, outputs) in outputs {
+            self.pipeline(pipeline).outputs = Some(outputs);
+        }
     }
 }
 
@@ -288,7 +350,8 @@ mod tests {
 
     #[test]
     fn the_newest_choice_is_the_current_one() {
-        let choose = Change::Choose { component: "c".into(), digest: "a".into() };
+        let outputs = BTreeMap::new();
+        let choose = Change::Choose { component: "c".into(), digest: "a".into(), outputs };
         let log = folded([accept("a"), accept("b"), choose, refuse("x", "p")]);
         let history = log.component("c").unwrap();
         assert_eq!((log.current("c"), history.generation), (Some("a"), 3));
@@ -320,6 +383,37 @@ mod tests {
         assert!(history.refused.is_empty() && log.current("c") == Some("b"));
         let log = folded([accept("a"), Change::Remove { component: "c".into() }]);
         assert_eq!(log.component("c"), None);
+    }
+
+    #[test]
+    fn a_pipeline_is_what_was_registered_last_and_what_it_wrote_outlives_it() {
+        let (pipeline, output) = ("p".to_owned(), Output { name: "o".into(), fields: vec![] });
+        let define = |definition: &str| Change::Define {
+            pipeline: pipeline.clone(),
+            definition: definition.to_owned(),
+        };
+        let write = Change::Write { pipeline: pipeline.clone(), outputs: vec![output.clone()] };
+        let pause = Change::Desire { pipeline: pipeline.clone(), desired: Desired::Paused };
+        let forget = Change::Forget { pipeline: pipeline.clone() };
+        let changes = [define("1"), write, pause, define("2"), forget];
+        let found = |count: usize| {
+            let log = folded(changes[..count].iter().cloned());
+            let found = log.pipelines["p"].clone();
+            (found.definition, found.desired, found.outputs.map(|outputs| outputs.len()))
+        };
+        assert_eq!(found(1), (Some("1".into()), Desired::Running, None));
+        assert_eq!(found(4), (Some("2".into()), Desired::Paused, Some(1)));
+        assert_eq!(found(5), (None, Desired::Running, Some(1)));
+        let accept = |outputs| Change::Accept {
+            component: "c".into(),
+            digest: "a".into(),
+            version: None,
+            bytes: 1,
+            road: Road::Folder,
+            outputs,
+        };
+        let log = folded([accept([(pipeline, vec![output])].into())]);
+        assert_eq!(log.written("p").map(Vec::len), Some(1));
     }
 
     #[test]

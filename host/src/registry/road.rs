@@ -16,13 +16,13 @@ use super::{
     Checked, Objection, Outcome, Users,
     folder::{Candidate, Folder},
     journal::Journal,
-    log::{Change, History, Log, Road},
-    missing,
+    log::{Change, Log, Road},
 };
 use crate::{
     engine::{Component, Engine},
     events::{Events, What},
     fault::{Blame, Fault},
+    schema::Output,
     telemetry::COMPILE_SECONDS,
 };
 
@@ -40,7 +40,7 @@ pub(super) struct RoadWorks {
     pub stuck: BTreeMap<String, String>,
     /// What was told last of the surroundings: told again only when it changes.
     pub trouble: Option<String>,
-    pub shown: Arc<Mutex<BTreeMap<String, History>>>,
+    pub shown: Arc<Mutex<Log>>,
 }
 
 /// When to look again.
@@ -55,9 +55,16 @@ pub(super) enum Next {
 }
 
 /// A version that can run.
-struct Good {
-    component: Arc<Component>,
+pub(super) struct Good {
+    pub component: Arc<Component>,
     checked: Option<Checked>,
+}
+
+impl Good {
+    /// What it writes, by pipeline.
+    fn outputs(&self) -> BTreeMap<String, Vec<Output>> {
+        self.checked.as_ref().map(|checked| checked.outputs.clone()).unwrap_or_default()
+    }
 }
 
 impl RoadWorks {
@@ -139,48 +146,6 @@ impl RoadWorks {
         Ok(true)
     }
 
-    pub(super) fn settle(&mut self, users: &dyn Users, keeping: bool) -> Result<(), Fault> {
-        // A folder that is not there is told of when a component is picked from it.
-        let candidates = self.folder.all(|name| users.against(name)).unwrap_or_default();
-        for candidate in candidates {
-            let name = &candidate.name;
-            let against = users.against(name);
-            if against.is_empty() {
-                continue;
-            }
-            let Ok(Some(wasm)) = self.folder.read(&candidate) else { continue };
-            let digest = hex::encode(Sha256::digest(&wasm));
-            if !self.knows(name, &digest, &against) {
-                let tried = match self.try_out(users, name, &wasm, true) {
-                    // The earlier version runs, and the file is tried again while it does.
-                    Err(fault) if keeping && self.journal.log().current(name).is_some() => {
-                        tracing::warn!(
-                            component = name,
-                            help = fault.help,
-                            "not tried yet: {fault}"
-                        );
-                        continue;
-                    }
-                    tried => tried?,
-                };
-                match tried {
-                    Ok(good) if keeping => self.accept(users, good, wasm.into(), Road::Folder)?,
-                    Ok(good) => drop(self.running.insert(name.clone(), good.component)),
-                    Err(objection) if !keeping || self.journal.log().current(name).is_none() => {
-                        return Err(objection.fault);
-                    }
-                    Err(objection) => {
-                        self.refuse(users, name, &digest, objection.reason, Road::Folder)?;
-                    }
-                }
-            }
-            if keeping {
-                self.folder.tried(&candidate, against);
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn upload(
         &mut self,
         users: &dyn Users,
@@ -231,10 +196,14 @@ impl RoadWorks {
             Err(Objection { reason, .. }) => return Ok(Outcome::Refused(reason)),
         };
         let (component, to) = (name.to_owned(), digest.to_owned());
+        let outputs = good.outputs();
         let choose = |log: &Log| {
-            let (component, digest) = (component.clone(), to.clone());
-            (log.current(name) != Some(digest.as_str()))
-                .then_some(Change::Choose { component, digest })
+            let (component, digest, outputs) = (component.clone(), to.clone(), outputs.clone());
+            (log.current(name) != Some(digest.as_str())).then_some(Change::Choose {
+                component,
+                digest,
+                outputs,
+            })
         };
         if self.runtime.block_on(self.journal.append(choose))? {
             self.events.tell(What::RolledBack {
@@ -274,62 +243,8 @@ impl RoadWorks {
         Ok(deleted || forgotten)
     }
 
-    /// The version that all users of a name are to run.
-    pub(super) fn current(&mut self, name: &str) -> Result<Arc<Component>, Fault> {
-        if let Some(running) = self.running.get(name) {
-            return Ok(Arc::clone(running));
-        }
-        let Some(digest) = self.journal.log().current(name) else {
-            return Err(missing(&self.folder, name));
-        };
-        let component = self.load(name, &self.bytes(name, digest)?)?;
-        self.running.insert(name.to_owned(), Arc::clone(&component));
-        Ok(component)
-    }
-
-    pub(super) fn pinned(&mut self, name: &str, digest: &str) -> Result<Arc<Component>, Fault> {
-        if let Some(running) = self.running.get(name).filter(|running| running.digest() == digest) {
-            return Ok(Arc::clone(running));
-        }
-        match self.find(name, digest)? {
-            Ok(wasm) => self.load(name, &wasm),
-            Err(Some(other)) => {
-                let text =
-                    format!("{name}@sha256:{digest} is pinned, the folder has sha256:{other}");
-                let help = "put the pinned build into the folder, or change the pin";
-                Err(Fault::config(text).help(help))
-            }
-            Err(None) => Err(missing(&self.folder, name)),
-        }
-    }
-
-    /// The bytes of an accepted version.
-    fn bytes(&self, name: &str, digest: &str) -> Result<Bytes, Fault> {
-        self.find(name, digest)?.map_err(|_| {
-            let text = format!("the bytes of {name}@sha256:{digest} are gone from the store");
-            Fault::outside(text)
-                .permanent()
-                .help("restore them from the bucket's versions, or upload the component again")
-        })
-    }
-
-    /// Bytes of a digest, from the folder or the store; else the digest that the folder has.
-    fn find(&self, name: &str, digest: &str) -> Result<Result<Bytes, Option<String>>, Fault> {
-        let mut other = None;
-        if let Ok(wasm) = fs::read(self.folder.file(name)) {
-            let found = hex::encode(Sha256::digest(&wasm));
-            if found == digest {
-                return Ok(Ok(wasm.into()));
-            }
-            other = Some(found);
-        }
-        let kept = self.runtime.block_on(self.journal.kept(digest))?;
-        let kept = kept.filter(|wasm| hex::encode(Sha256::digest(wasm)) == digest);
-        Ok(kept.ok_or(other))
-    }
-
     /// Whether a digest says nothing new.
-    fn knows(&self, name: &str, digest: &str, against: &str) -> bool {
+    pub(super) fn knows(&self, name: &str, digest: &str, against: &str) -> bool {
         let history = self.journal.log().component(name);
         history.is_some_and(|history| history.knows(digest, against))
     }
@@ -338,8 +253,8 @@ impl RoadWorks {
     ///
     /// # Errors
     /// The surroundings' fault, or ours: it says nothing of the version.
-    fn try_out(
-        &self,
+    pub(super) fn try_out(
+        &mut self,
         users: &dyn Users,
         name: &str,
         wasm: &[u8],
@@ -352,7 +267,7 @@ impl RoadWorks {
                 component.look().map_err(blame)?;
                 None
             } else {
-                Some(users.check(&component, comparing)?)
+                Some(users.check(&component, comparing, self)?)
             };
             Ok(Good { component, checked })
         })();
@@ -364,7 +279,7 @@ impl RoadWorks {
         }
     }
 
-    fn load(&self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
+    pub(super) fn load(&self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
         let component = self.engine.load(name, wasm)?;
         if let Some(took) = component.compiled_in() {
             histogram!(COMPILE_SECONDS, "component" => name.to_owned()).record(took);
@@ -373,7 +288,7 @@ impl RoadWorks {
     }
 
     /// Keeps a version, makes it the current one, and has it run.
-    fn accept(
+    pub(super) fn accept(
         &mut self,
         users: &dyn Users,
         good: Good,
@@ -382,14 +297,14 @@ impl RoadWorks {
     ) -> Result<(), Fault> {
         let (name, digest) = (good.component.name().to_owned(), good.component.digest().to_owned());
         let (bytes, against) = (wasm.len() as u64, users.against(&name));
-        let version = good.checked.as_ref().map(|checked| checked.version.clone());
-        let outputs = good.checked.as_ref().map(|checked| checked.outputs.clone());
+        let version = good.checked.as_ref().and_then(|checked| checked.version.clone());
+        let outputs = good.outputs();
         self.runtime.block_on(self.journal.keep(&digest, wasm))?;
         let accept = |log: &Log| {
             // Another replica may have been faster, and a person may have gone on from there.
             let known = log.component(&name).and_then(|history| history.version(&digest)).is_some();
             let (component, digest, version) = (name.clone(), digest.clone(), version.clone());
-            let outputs = outputs.clone().unwrap_or_default();
+            let outputs = outputs.clone();
             (!known).then_some(Change::Accept { component, digest, version, bytes, road, outputs })
         };
         if self.runtime.block_on(self.journal.append(accept))? {
@@ -403,7 +318,7 @@ impl RoadWorks {
         Ok(())
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         users: &dyn Users,
         name: &str,
@@ -474,8 +389,23 @@ impl RoadWorks {
         }
     }
 
-    fn show(&self) {
-        let components = self.journal.log().components.clone();
-        *self.shown.lock().expect("nothing panics while it holds this lock") = components;
+    /// Appends a change that a pipeline makes, unless the log says so already.
+    pub(super) fn append(
+        &mut self,
+        decide: impl Fn(&Log) -> Option<Change>,
+    ) -> Result<bool, Fault> {
+        let appended = self.runtime.block_on(self.journal.append(decide))?;
+        self.show();
+        Ok(appended)
+    }
+
+    pub(super) fn show(&self) {
+        let (log, mut shown) = (
+            self.journal.log(),
+            self.shown.lock().expect("nothing panics while it holds this lock"),
+        );
+        if shown.next != log.next {
+            *shown = log.clone();
+        }
     }
 }

@@ -19,6 +19,9 @@ const COMPONENT: &str = "clean-clicks.wasm";
 /// The next version of it, to be swapped in.
 const NEXT: &str = "clean-clicks-2.wasm";
 
+/// The demo's pipeline.
+pub(super) const PIPELINE: &str = "clicks";
+
 /// Says that a folder was made by a demo: the next one may clean it.
 const MARK: &str = ".made-by-tidemill-demo";
 
@@ -87,7 +90,7 @@ fn clean(folder: &Path) -> Result<(), Fault> {
 fn pipeline(topic: &str) -> String {
     format!(
         "# The demo's pipeline. deploy/pipelines/clicks.yaml has it with comments, for your own Kafka and bucket.
-name: clicks
+name: {PIPELINE}
 source:
   kafka:
     topics: [{topic}]
