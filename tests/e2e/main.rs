@@ -1,6 +1,7 @@
 //! End to end: real Kafka, real stores, real components, and a reader that knows nothing of the host.
 
 mod api;
+mod chains;
 mod clicks;
 mod files;
 mod identity;
@@ -10,6 +11,7 @@ mod members;
 mod metrics;
 mod outages;
 mod page;
+mod pipelines;
 mod poison;
 mod python;
 mod readme;

@@ -11,7 +11,7 @@ use tidemill_tests::{
 use crate::{identity::Identity, log};
 
 /// Every metric that a pipeline has once it has committed something, with its labels.
-const METRICS: [(&str, &[&str]); 20] = [
+const METRICS: [(&str, &[&str]); 24] = [
     ("tidemill_records_received_total", &["pipeline", "component", "digest"]),
     ("tidemill_records_emitted_total", &["pipeline", "component", "digest"]),
     ("tidemill_records_dropped_total", &["pipeline", "component", "digest"]),
@@ -23,7 +23,11 @@ const METRICS: [(&str, &[&str]); 20] = [
     ("tidemill_consumer_lag_records", &["pipeline", "topic", "partition"]),
     ("tidemill_consumer_lag_seconds", &["pipeline"]),
     ("tidemill_stage_seconds_bucket", &["pipeline", "stage", "le"]),
-    ("tidemill_transform_memory_bytes", &["pipeline", "worker"]),
+    ("tidemill_transform_memory_bytes", &["pipeline", "transform", "component", "worker"]),
+    ("tidemill_transform_limit_memory_bytes", &["pipeline", "transform", "component"]),
+    ("tidemill_transform_limit_call_seconds", &["pipeline", "transform", "component"]),
+    ("tidemill_transform_limit_output_bytes", &["pipeline", "transform", "component"]),
+    ("tidemill_transform_limit_log_lines", &["pipeline", "transform", "component"]),
     ("tidemill_compile_seconds_bucket", &["component", "le"]),
     ("tidemill_files_published_total", &["pipeline"]),
     ("tidemill_closes_total", &["pipeline", "reason"]),

@@ -254,9 +254,8 @@ fn an_own_transform() {
     assert_eq!(json!(found), json!([[true, true, true, true]]));
 }
 
-#[test]
-fn a_change_while_it_runs() {
-    let mut person = Person::new();
+/// A host that runs the pipeline of `deploy/` on a topic of its own with 20,000 records.
+fn running(person: &mut Person) -> (Host, String) {
     let topic = unique("readme");
     person.types("$ cp host/components/clean-clicks.wasm deploy/transforms/");
     person.types(&format!("$ tidemill produce --topic {topic} --partitions 4 --records 20000"));
@@ -265,14 +264,23 @@ fn a_change_while_it_runs() {
     let text =
         text.replace("topics: [clicks]", &format!("topics: [{topic}]\n    group_id: {topic}"));
     fs::write(&file, text).expect("it can be written");
-    let host =
-        person.types("$ tidemill run --config deploy/tidemill.toml").expect("it is the host");
+    let host = person.types("$ tidemill run --config deploy/tidemill.toml");
+    (host.expect("it is the host"), topic)
+}
+
+/// The command of some blocks that has these words.
+fn command<'a>(blocks: &'a [Block], part: &str) -> &'a str {
+    let mut commands = blocks.iter().flat_map(|(_, text)| text.lines());
+    let line = commands.find(|line| line.contains(part));
+    line.and_then(|line| line.strip_prefix("$ ")).expect("the README has it")
+}
+
+#[test]
+fn a_change_while_it_runs() {
+    let mut person = Person::new();
+    let (host, _) = running(&mut person);
     let blocks = blocks("Change it while it runs");
-    let commands: Vec<&str> = blocks.iter().flat_map(|(_, text)| text.lines()).collect();
-    let command = |part: &str| {
-        let line = commands.iter().find(|line| line.contains(part));
-        line.and_then(|line| line.strip_prefix("$ ")).expect("the README has it")
-    };
+    let command = |part: &str| command(&blocks, part);
     let runs = |person: &Person, version: &str| {
         eventually(&format!("{version} runs"), 30, || {
             let pipeline = person.reads(command("/v1/pipelines/clicks"));
@@ -290,5 +298,40 @@ fn a_change_while_it_runs() {
     let back = person.reads(&command("/rollback").replace('…', digest));
     assert_eq!(back["current"]["version"], "0.1.0", "{back}");
     runs(&person, "0.1.0");
+    drain(host);
+}
+
+#[test]
+fn a_pipeline_more_over_rest() {
+    let mut person = Person::new();
+    let (host, topic) = running(&mut person);
+    let blocks = blocks("Many pipelines");
+    let command = |part: &str| command(&blocks, part);
+    person.types(&format!("$ {}", command("sed ")));
+    // The topic's two readers have a group each, as they do without a name for it.
+    let file = person.folder.join("clicks-too.yaml");
+    let text = fs::read_to_string(&file).expect("it was written");
+    let text = text.replace(&format!("group_id: {topic}"), &format!("group_id: {topic}-too"));
+    fs::write(&file, text).expect("it can be written");
+    let tried = eventually("the host answers", 30, || {
+        Some(person.reads(command("dry_run"))).filter(|answer| answer["created"].is_boolean())
+    });
+    assert_eq!((&tried["created"], &tried["dry_run"]), (&json!(true), &json!(true)), "{tried}");
+    let made = person.reads(command("curl -s -T clicks-too.yaml http"));
+    assert_eq!(made["created"], true, "{made}");
+    let is = |state: &str| {
+        let get = "curl -s http://127.0.0.1:8080/v1/pipelines/clicks-too";
+        eventually(&format!("it is {state}"), 30, || {
+            (person.reads(get)["state"] == state).then_some(())
+        });
+    };
+    is("RUNNING");
+    person.reads(command("/pause"));
+    is("PAUSED");
+    person.reads(command("/resume"));
+    is("RUNNING");
+    eventually("all is committed", 40, || {
+        (log::records(&person.store, "clicks-too") >= 20_000).then_some(())
+    });
     drain(host);
 }
