@@ -109,6 +109,16 @@ pub struct Headers {
     pub values: PackedBytes,
 }
 
+impl Headers {
+    /// The headers of the record at a place.
+    pub fn of(&self, index: usize) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let end = |index: usize| self.ends.get(index).copied().unwrap_or_default() as usize;
+        let start = if index == 0 { 0 } else { end(index - 1) };
+        // A header without a name has an empty one.
+        (start..end(index)).map(|at| (self.names.get(at).unwrap_or_default(), self.values.get(at)))
+    }
+}
+
 /// Records of one lane, in the order of their offsets.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -167,10 +177,9 @@ impl Batch {
             if self.headers.ends.is_empty() {
                 continue;
             }
-            let start = if index == 0 { 0 } else { self.headers.ends[index - 1] };
-            for header in start..self.headers.ends[index] {
-                rest.headers.names.push(self.headers.names.get(header as usize));
-                rest.headers.values.push(self.headers.values.get(header as usize));
+            for (name, value) in self.headers.of(index) {
+                rest.headers.names.push(Some(name));
+                rest.headers.values.push(value);
             }
             rest.headers.ends.push(
                 u32::try_from(rest.headers.names.len())

@@ -20,12 +20,11 @@ pub struct WorkerQueue {
     /// The assignments that fetched what was taken.
     lanes: Arc<Lanes>,
     shared: Arc<Shared>,
-    with_headers: bool,
 }
 
 impl WorkerQueue {
-    pub(super) fn new(queue: Arc<Queue>, shared: Arc<Shared>, with_headers: bool) -> Self {
-        Self { taken: Taken::new(queue), lanes: Arc::default(), shared, with_headers }
+    pub(super) fn new(queue: Arc<Queue>, shared: Arc<Shared>) -> Self {
+        Self { taken: Taken::new(queue), lanes: Arc::default(), shared }
     }
 
     /// Takes records: one batch a lane, each with rising offsets and its assignment's number.
@@ -69,7 +68,7 @@ impl WorkerQueue {
                     if bytes > 0 && bytes + size > max_bytes {
                         break;
                     }
-                    bytes += size + filling.append(&message, self.with_headers);
+                    bytes += size + filling.append(&message);
                 }
             }
             self.taken.pop();
@@ -113,13 +112,9 @@ impl<'a> Filling<'a> {
     }
 
     /// Appends a record; gives the bytes of its headers.
-    fn append(&mut self, message: &Message<'_>, with_headers: bool) -> usize {
+    fn append(&mut self, message: &Message<'_>) -> usize {
         let Some((_, batch)) = &mut self.open else { return 0 };
-        let headers = if with_headers {
-            append_headers(&mut batch.headers, batch.offsets.len(), message)
-        } else {
-            0
-        };
+        let headers = append_headers(&mut batch.headers, batch.offsets.len(), message);
         batch.offsets.push(message.offset());
         batch.timestamps.push(message.timestamp());
         batch.keys.push(message.key());

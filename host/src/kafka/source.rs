@@ -84,7 +84,6 @@ impl Source {
         kafka: &config::Kafka,
         source: &config::Source,
         workers: usize,
-        with_headers: bool,
         assignments: Arc<dyn Assignments>,
         queue_bytes: u64,
     ) -> Result<(Self, Vec<WorkerQueue>), Fault> {
@@ -116,7 +115,7 @@ impl Source {
         let queues: Vec<_> = (0..workers).map(|_| Arc::new(Queue::new(&consumer))).collect();
         let readers = queues
             .iter()
-            .map(|queue| WorkerQueue::new(Arc::clone(queue), Arc::clone(&shared), with_headers))
+            .map(|queue| WorkerQueue::new(Arc::clone(queue), Arc::clone(&shared)))
             .collect();
         shared.set_queues(queues);
         let topics: Vec<_> = source.topics.iter().map(String::as_str).collect();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, RecordBatch,
     builder::{
-        BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+        BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, StringBuilder, StructBuilder,
+        TimestampMicrosecondBuilder,
     },
 };
 use arrow_schema::SchemaRef;
@@ -66,6 +67,7 @@ pub(super) fn schema() -> SchemaRef {
         field("timestamp", DataType::TimestampMicros, true),
         field("key", DataType::Binary, true),
         field("payload", DataType::Binary, true),
+        headers(),
         field("stage", DataType::Utf8, false),
         field("class", DataType::Utf8, false),
         field("field", DataType::Utf8, true),
@@ -73,6 +75,39 @@ pub(super) fn schema() -> SchemaRef {
         field("component", DataType::Utf8, false),
         field("digest", DataType::Utf8, false),
     ])
+}
+
+/// The headers of a record, in their order; a name may come twice.
+fn headers() -> Field {
+    let field = |name: &str, data_type, nullable| Field::new(name, data_type, nullable);
+    let members =
+        vec![field("name", DataType::Utf8, false), field("value", DataType::Binary, true)];
+    let header = Field { children: members, ..field("element", DataType::Struct, false) };
+    Field { children: vec![header], ..field("headers", DataType::List, true) }
+}
+
+/// Builds the column of the headers.
+fn headers_builder() -> ListBuilder<StructBuilder> {
+    let header = headers().children.remove(0).to_arrow();
+    let arrow_schema::DataType::Struct(members) = header.data_type() else {
+        unreachable!("a header is a struct");
+    };
+    let row = StructBuilder::from_fields(members.clone(), 0);
+    ListBuilder::new(row).with_field(header)
+}
+
+fn append_headers(into: &mut ListBuilder<StructBuilder>, batch: &Batch, index: usize) {
+    let mut any = false;
+    for (name, value) in batch.headers.of(index) {
+        let row = into.values();
+        let built = "the builder has a name and a value";
+        let names = row.field_builder::<StringBuilder>(0).expect(built);
+        names.append_value(String::from_utf8_lossy(name));
+        row.field_builder::<BinaryBuilder>(1).expect(built).append_option(value);
+        row.append(true);
+        any = true;
+    }
+    into.append(any);
 }
 
 /// The rows of dead letters. `builds` are the name and the digest of each transform's component.
@@ -84,6 +119,7 @@ pub(super) fn rows(batch: &Batch, letters: &[DeadLetter], builds: &[(&str, &str)
     let (mut partition, mut offset) = (Int32Builder::new(), Int64Builder::new());
     let mut timestamp = TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let (mut key, mut payload) = (BinaryBuilder::new(), BinaryBuilder::new());
+    let mut headers = headers_builder();
     for letter in letters {
         let index = letter.index as usize;
         topic.append_value(&batch.lane.topic);
@@ -92,6 +128,7 @@ pub(super) fn rows(batch: &Batch, letters: &[DeadLetter], builds: &[(&str, &str)
         timestamp.append_option(micros(batch.timestamps[index]));
         key.append_option(batch.keys.get(index));
         payload.append_option(batch.values.get(index));
+        append_headers(&mut headers, batch, index);
         stage.append_value(letter.stage.name());
         class.append_value(letter.class);
         field.append_option(letter.field.as_deref());
@@ -107,6 +144,7 @@ pub(super) fn rows(batch: &Batch, letters: &[DeadLetter], builds: &[(&str, &str)
         Arc::new(timestamp.finish()),
         Arc::new(key.finish()),
         Arc::new(payload.finish()),
+        Arc::new(headers.finish()),
         Arc::new(stage.finish()),
         Arc::new(class.finish()),
         Arc::new(field.finish()),
@@ -124,8 +162,8 @@ pub(super) fn micros(timestamp: i64) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::cast::AsArray;
     use arrow_array::types::{Int64Type, TimestampMicrosecondType};
+    use arrow_array::{Array, cast::AsArray};
 
     use super::{DeadLetter, Stage, rows};
     use crate::record::{Batch, Lane};
@@ -138,6 +176,11 @@ mod tests {
             batch.timestamps.push(if offset == 7 { -1 } else { 1_700_000_000_123 });
             batch.keys.push((offset == 8).then_some(&b"k"[..]));
             batch.values.push((offset == 8).then_some(&b"not json"[..]));
+            if offset == 8 {
+                batch.headers.names.push(Some(b"trace"));
+                batch.headers.values.push(Some(b"abc"));
+            }
+            batch.headers.ends.push(u32::try_from(batch.headers.names.len()).unwrap());
         }
         let letter = |index| DeadLetter {
             index,
@@ -155,6 +198,13 @@ mod tests {
             rows["payload"].as_binary::<i32>().iter().collect::<Vec<_>>(),
             [None, Some(&b"not json"[..])]
         );
+        let headers = rows["headers"].as_list::<i32>();
+        assert_eq!((headers.is_null(0), headers.value_length(1)), (true, 1));
+        let header = headers.value(1);
+        let header = header.as_struct();
+        let (name, value) =
+            (header.column(0).as_string::<i32>(), header.column(1).as_binary::<i32>());
+        assert_eq!((name.value(0), value.value(0)), ("trace", &b"abc"[..]));
         assert_eq!(
             rows["key"].as_binary::<i32>().iter().collect::<Vec<_>>(),
             [None, Some(&b"k"[..])]

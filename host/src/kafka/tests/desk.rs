@@ -190,7 +190,7 @@ impl Desk {
         topic: &str,
     ) -> (Source, Vec<WorkerQueue>) {
         let assignments: Arc<dyn Assignments> = Arc::clone(self) as _;
-        Source::start(kafka, &source(topic), self.workers, false, assignments, 8 << 20).unwrap()
+        Source::start(kafka, &source(topic), self.workers, assignments, 8 << 20).unwrap()
     }
 
     pub(super) fn read(

@@ -32,7 +32,7 @@ fn read_all(kafka: &Kafka, topic: &str, records: usize, max_bytes: usize) -> Vec
     let desk = Desk::new(1);
     let assignments: Arc<dyn Assignments> = Arc::clone(&desk) as _;
     let (source, mut queues) =
-        Source::start(kafka, &source(topic), 1, true, assignments, 8 << 20).unwrap();
+        Source::start(kafka, &source(topic), 1, assignments, 8 << 20).unwrap();
     let mut batches = Vec::new();
     let deadline = Instant::now() + DEADLINE;
     while batches.iter().map(Batch::len).sum::<usize>() < records {
