@@ -6,7 +6,7 @@ use axum::{
     extract::{Request, State},
     http::{
         StatusCode,
-        header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE},
+        header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE},
     },
     middleware::Next,
     response::{IntoResponse, Response},
@@ -38,7 +38,16 @@ impl Access {
                 return Err(Problem::new(StatusCode::FORBIDDEN, "NO_TOKEN", text)
                     .suggest("set `http.token_sha256` to the SHA-256 of a long random token"));
             }
-            // A page of another site that a browser on this machine shows reaches the server by that site's name.
+            // A page of another site that a browser on this machine shows may send requests too, and says where it is from.
+            let foreign = request.headers().contains_key(ORIGIN)
+                && header(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host)
+                    != header(HOST);
+            if foreign {
+                let text = "the request is of a page of another site";
+                return Err(Problem::new(StatusCode::FORBIDDEN, "FOREIGN_ORIGIN", text)
+                    .suggest("use the page of the host itself, or set `http.token_sha256`"));
+            }
+            // Or it reaches the server by that site's name.
             if header(HOST).is_some_and(is_this_machine) {
                 return Ok(());
             }
@@ -115,6 +124,11 @@ mod tests {
             assert_eq!(status(&local, &[("host", host)]), Some(403), "{host}");
         }
         assert_eq!(status(&local, &[]), Some(403));
+        let from = |origin| status(&local, &[("host", "127.0.0.1:8080"), ("origin", origin)]);
+        assert_eq!(from("http://127.0.0.1:8080"), None);
+        for origin in ["http://evil.example", "http://127.0.0.1:9", "null", ""] {
+            assert_eq!(from(origin), Some(403), "{origin}");
+        }
         let open = Access::new("0.0.0.0:8080".parse().unwrap(), None);
         assert_eq!(status(&open, &[("host", "127.0.0.1")]), Some(403));
     }
