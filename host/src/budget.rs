@@ -43,6 +43,11 @@ impl Budget {
         SetAside { budget: Arc::clone(self), elsewhere, room }
     }
 
+    /// Bytes that others than workers have.
+    pub fn elsewhere(&self) -> u64 {
+        self.elsewhere.load(Relaxed)
+    }
+
     /// The bound, in bytes.
     pub fn limit(&self) -> u64 {
         self.limit - self.elsewhere.load(Relaxed).min(self.limit / 2)

@@ -119,3 +119,20 @@ impl fmt::Display for Fault {
 
 // `source` stays unset on purpose: `Display` writes the causes, and a reporter would write them twice.
 impl Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_says_the_same() {
+        let fault = Fault::outside("read it").code("LOST").help("look").caused_by("no such file");
+        let copy = fault.copy();
+        assert_eq!(copy.to_string(), "LOST: read it: no such file");
+        assert_eq!(copy.to_string(), fault.to_string());
+        assert_eq!(
+            (copy.help.as_deref(), copy.retry, copy.blame),
+            (Some("look"), true, Blame::Outside)
+        );
+    }
+}

@@ -80,20 +80,14 @@ impl Runtime {
     /// is tried again and again, and disturbs no other.
     ///
     /// # Errors
-    /// The first pipeline's fault, when there are pipelines and none can start.
+    /// The first pipeline's fault, when all are defined by files and none can start.
     pub async fn start(host: config::Host, events: Events) -> Result<Self, Fault> {
         let handle = Handle::current();
         blocking(move || {
             let fleet = fleet(host, handle, events)?;
             let mut keeper = Keeper::new(Arc::clone(&fleet));
             keeper.begin()?;
-            let pipelines = fleet.names().len();
-            let mut failed = fleet.start()?;
-            if failed.len() == pipelines
-                && let Some((_, fault)) = failed.pop_first()
-            {
-                return Err(fault);
-            }
+            fleet.start()?;
             let users: Arc<dyn Users> = Arc::clone(&fleet) as Arc<dyn Users>;
             let watch = fleet.registry.watch(users)?;
             let keeping = keeper.keep()?;
@@ -232,8 +226,9 @@ impl Control {
             let mut held = fleet.registry.hold();
             held.follow()?;
             held.forget(&name)?;
+            let running = fleet.take_out(&name);
             drop(held);
-            fleet.remove(&name);
+            fleet.end(running);
             Ok(None)
         })
         .await

@@ -19,7 +19,7 @@ use crate::{
     config::Host,
     events::Events,
     fault::Fault,
-    pipeline::{PipelineStatus, Runtime, State},
+    pipeline::{Origin, PipelineStatus, Runtime, State},
     telemetry::Metrics,
 };
 
@@ -104,9 +104,12 @@ impl Running {
                 () = self.runtime.ended() => return,
                 _ = ticks.tick() => {
                     self.look();
-                    // One that waits for what is to be mended gets it from a folder, or from the API.
+                    // One that waits for what is to be mended gets it from a folder or from the API, and one that is
+                    // registered in the store is changed there.
                     let failed = |status: &PipelineStatus| {
-                        status.state == State::Failed && !status.awaits_mending
+                        status.state == State::Failed
+                            && !status.awaits_mending
+                            && status.origin != Origin::Api
                     };
                     let status = self.runtime.status();
                     if !status.is_empty() && status.iter().all(failed) {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{config, fault::Fault};
+use crate::{config, fault::Fault, record::Lane};
 
 /// A key whose value differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,32 +67,30 @@ fn differences(key: &str, before: &Value, after: &Value, changes: &mut Vec<Chang
     }
 }
 
-/// Whether a pipeline that ran may go on as another definition says: positions are those of its topics, and lie beside its
-/// files.
+/// Whether a pipeline that ran stays where its log and its files are.
 ///
 /// # Errors
 /// What would break the promise, and what to do instead.
-pub(super) fn keeps_promise(
-    before: &config::Pipeline,
-    after: &config::Pipeline,
-) -> Result<(), Fault> {
-    if before.store.url != after.store.url {
-        let text = format!(
-            "the log and the files of pipeline {} are at {}",
-            before.name, before.store.url
-        );
-        return Err(breaks(after, &["store", "url"], text));
+pub(super) fn stays(before: &config::Pipeline, after: &config::Pipeline) -> Result<(), Fault> {
+    let url = &before.store.url;
+    if *url == after.store.url {
+        return Ok(());
     }
-    match before.source.topics.iter().find(|topic| !after.source.topics.contains(topic)) {
-        None => Ok(()),
-        Some(topic) => Err(other_topic(after, topic)),
-    }
+    let text = format!("the log and the files of pipeline {} are at {url}", before.name);
+    Err(breaks(after, &["store", "url"], text))
 }
 
-/// The fault of a pipeline whose log has positions of a topic that it no longer names.
-pub(super) fn other_topic(pipeline: &config::Pipeline, topic: &str) -> Fault {
-    let text = format!("the log of pipeline {} has positions of topic {topic}", pipeline.name);
-    breaks(pipeline, &["source", "kafka", "topics"], text)
+/// Whether a pipeline names all topics of which its log has positions.
+///
+/// # Errors
+/// What would break the promise, and what to do instead.
+pub(super) fn has_topics(pipeline: &config::Pipeline, lanes: &[(Lane, i64)]) -> Result<(), Fault> {
+    let topics = &pipeline.source.topics;
+    let other = lanes.iter().find(|(lane, _)| !topics.iter().any(|topic| **topic == *lane.topic));
+    let Some((lane, _)) = other else { return Ok(()) };
+    let text =
+        format!("the log of pipeline {} has positions of topic {}", pipeline.name, lane.topic);
+    Err(breaks(pipeline, &["source", "kafka", "topics"], text))
 }
 
 fn breaks(pipeline: &config::Pipeline, path: &[&str], text: String) -> Fault {
@@ -152,17 +150,16 @@ mod tests {
 
     #[test]
     fn topics_may_be_added_and_a_log_stays_with_its_own() {
-        let check = |text: &str| {
-            keeps_promise(&pipeline(TEXT), &pipeline(text)).map_err(|fault| fault.to_string())
-        };
+        let lanes: Vec<_> = ["a", "b"].map(|topic| (Lane::new(topic, 0), 7)).into();
+        let check =
+            |text: &str| has_topics(&pipeline(text), &lanes).map_err(|fault| fault.to_string());
         check(&TEXT.replace("[a, b]", "[b, a, c]")).unwrap();
         let refused = check(&TEXT.replace("[a, b]", "[b]")).unwrap_err();
         assert!(refused.starts_with("OTHER_LOG: p.yaml:2:"), "{refused}");
-        assert!(
-            refused.contains("positions of topic a") && refused.contains("another name"),
-            "{refused}"
-        );
-        let moved = check(&format!("{TEXT}store: {{ url: 'file:///elsewhere' }}\n")).unwrap_err();
+        assert!(refused.contains("positions of topic a"), "{refused}");
+        assert!(refused.contains("another name"), "{refused}");
+        let elsewhere = pipeline(&format!("{TEXT}store: {{ url: 'file:///elsewhere' }}\n"));
+        let moved = stays(&pipeline(TEXT), &elsewhere).unwrap_err().to_string();
         assert!(moved.contains("the log and the files"), "{moved}");
     }
 }

@@ -122,6 +122,19 @@ impl Committer {
         driver::read_through(store, pipeline, epoch).await.map(|log| log.next())
     }
 
+    /// All lanes that a log names, with their positions. Reads all of the log and writes nothing.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the log can't be continued (`LOG_FORK`).
+    pub async fn lanes_of(
+        store: &Store,
+        pipeline: &str,
+        epoch: u16,
+    ) -> Result<Vec<(Lane, i64)>, Fault> {
+        let log = driver::read_through(store, pipeline, epoch).await?;
+        Ok(log.positions().iter().map(|(lane, position)| (lane.clone(), *position)).collect())
+    }
+
     async fn paced(
         store: Store,
         pipeline: &str,

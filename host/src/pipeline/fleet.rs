@@ -15,9 +15,10 @@ use futures::future::join_all;
 
 use super::{
     changes::{self, Change},
+    committer::Committer,
     plan::Plan,
     prepare::{Prepared, prepare},
-    running::Surroundings,
+    running::{EPOCH, Surroundings},
     status::{Origin, PipelineStatus},
     supervisor::{Planner, Supervised, Task},
 };
@@ -113,17 +114,29 @@ impl Fleet {
         true
     }
 
-    /// Starts all pipelines that do not run, and waits until each has tried: the faults, by name.
-    pub(super) fn start(&self) -> Result<BTreeMap<String, Fault>, Fault> {
+    /// Starts all pipelines, and waits until one runs, or all have tried: then the first one's fault, if there is one.
+    pub(super) fn start(&self) -> Result<(), Fault> {
         let (first, firsts) = unbounded();
         for name in self.names() {
             self.launch(&name, Task::default(), first.clone())?;
         }
         drop(first);
-        let failed = firsts.iter().filter_map(|(name, fault)| Some((name, fault?)));
-        let failed = failed.collect();
+        let mut failed = BTreeMap::new();
+        let mut runs = false;
+        while !runs && let Ok((name, fault)) = firsts.recv() {
+            match fault {
+                Some(fault) => drop(failed.insert(name, fault)),
+                // Those that have not tried yet may wait for brokers that do not answer.
+                None => runs = true,
+            }
+        }
         self.settling.store(false, Ordering::Release);
-        Ok(failed)
+        // What is registered in the store can only be mended over the API of a host that runs.
+        let registered = self.lock().values().any(|member| member.origin == Origin::Api);
+        match failed.pop_first().filter(|_| !runs && !registered) {
+            Some((_, fault)) => Err(fault),
+            None => Ok(()),
+        }
     }
 
     fn launch(
@@ -169,25 +182,31 @@ impl Fleet {
         text: Option<&str>,
         dry_run: bool,
     ) -> Result<Taken, Fault> {
+        // Another replica may have changed it meanwhile.
+        self.registry.hold().follow()?;
         let name = pipeline.name.clone();
         let before = self.lock().get(&name).map(|member| Arc::clone(&member.pipeline));
         let pipeline = Arc::new(pipeline);
         let changes = before.as_ref().map(|before| changes::between(before, &pipeline));
-        if changes.as_ref().is_some_and(Vec::is_empty) {
+        let registered = self.registry.pipelines().remove(&name).unwrap_or_default();
+        let is_logged = text.is_none() || registered.definition.as_deref() == text;
+        if is_logged && changes.as_ref().is_some_and(Vec::is_empty) {
             self.refuse(&name, None);
             return Ok(Taken::Changed(Vec::new()));
         }
-        let ran = self.registry.pipelines().remove(&name).is_some_and(|it| it.outputs.is_some());
-        if let Some(before) = before.filter(|_| ran) {
-            changes::keeps_promise(&before, &pipeline)?;
+        if let Some(before) = before.filter(|_| registered.outputs.is_some()) {
+            changes::stays(&before, &pipeline)?;
         }
         let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
+        let lanes = Committer::lanes_of(&prepared.store, &name, EPOCH);
+        changes::has_topics(&pipeline, &self.around.runtime.block_on(lanes)?)?;
         let mut held = self.registry.hold();
         let plan = self.plan(&mut held, &pipeline, !dry_run)?;
         let taken = changes.map_or(Taken::Created, Taken::Changed);
         if dry_run {
             return Ok(taken);
         }
+        held.write(&name, plan.written())?;
         if let Some(text) = text {
             held.define(&name, text)?;
         }
@@ -203,6 +222,8 @@ impl Fleet {
         origin: &Origin,
     ) -> Result<(), Fault> {
         let pipeline = Arc::new(pipeline);
+        // Nobody swaps a version into it meanwhile.
+        let _held = self.registry.hold();
         let before = self.lock().get(&pipeline.name).map(|member| Arc::clone(&member.pipeline));
         let changes = before.map(|before| changes::between(&before, &pipeline));
         let name = pipeline.name.clone();
@@ -272,20 +293,22 @@ impl Fleet {
         true
     }
 
-    /// Drains a pipeline, and forgets it. Blocks: not for the I/O runtime.
-    pub(super) fn remove(&self, name: &str) {
-        let member = {
-            let mut members = self.lock();
-            let member = members.remove(name);
-            self.around.pipelines.store(members.len(), Ordering::Relaxed);
-            member
-        };
-        let Some(running) = member.and_then(|member| member.supervised) else { return };
-        let timeout = self.around.host.drain_timeout;
+    /// Forgets a pipeline; what runs of it is to be [ended](Self::end).
+    pub(super) fn take_out(&self, name: &str) -> Option<Supervised> {
+        let mut members = self.lock();
+        let member = members.remove(name);
+        self.around.pipelines.store(members.len(), Ordering::Relaxed);
+        member?.supervised
+    }
+
+    /// Drains a pipeline that was taken out. Blocks: not for the I/O runtime.
+    pub(super) fn end(&self, running: Option<Supervised>) {
+        let Some(running) = running else { return };
+        let (pipeline, timeout) = (running.status().name, self.around.host.drain_timeout);
         if let Err(fault) = self.around.runtime.block_on(running.drain(timeout)) {
-            tracing::warn!(pipeline = name, "removed before all was committed: {fault}");
+            tracing::warn!(pipeline, "removed before all was committed: {fault}");
         }
-        self.around.events.tell(What::Removed { pipeline: name.to_owned() });
+        self.around.events.tell(What::Removed { pipeline });
     }
 
     /// What each pipeline is doing.
@@ -320,7 +343,7 @@ impl Fleet {
         join_all(drains).await.into_iter().collect()
     }
 
-    /// What a pipeline is to run. With `keeping`, the log learns what it writes.
+    /// What a pipeline is to run. With `keeping`, the log learns of new files of its components.
     fn plan(
         &self,
         held: &mut Held<'_>,
@@ -349,9 +372,6 @@ impl Fleet {
         if let Some(before) = held.written(&pipeline.name).filter(|_| !pins) {
             plan.follows(&before, pipeline).map_err(|objection| objection.fault)?;
         }
-        if keeping {
-            held.write(&pipeline.name, plan.written())?;
-        }
         Ok(Arc::new(plan))
     }
 
@@ -378,7 +398,9 @@ impl Planner for Fleet {
             }
             plan
         };
-        Ok((prepare(&self.around.host, pipeline, &self.around.runtime)?, plan))
+        let prepared = prepare(&self.around.host, pipeline, &self.around.runtime)?;
+        self.registry.hold().write(&pipeline.name, plan.written())?;
+        Ok((prepared, plan))
     }
 }
 

@@ -1,12 +1,6 @@
 //! Keeps the pipelines of a host as the files in the folder and the log of the registry say, while it runs.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
@@ -14,18 +8,22 @@ use super::{
     files::{Files, Found},
     fleet::Fleet,
     status::Origin,
+    supervisor::Supervised,
 };
 use crate::{
     config::{self, PipelineFile},
     events::What,
     fault::Fault,
-    registry::Desired,
 };
 
 /// How often it looks: at a few files, and at what is known of the log.
 const LOOK: Duration = Duration::from_millis(500);
 /// Looks before a definition is tried again that the surroundings kept from being tried.
 const TRY_AGAIN: u32 = 10;
+/// Looks before a definition is tried again that was refused.
+const TRY_LATER: u32 = 120;
+/// The code of a file whose pipeline is defined elsewhere: it is taken when it no longer is.
+const NAME_TAKEN: &str = "NAME_TAKEN";
 
 /// What a host's pipelines are, and where each stands.
 #[derive(Debug)]
@@ -35,8 +33,10 @@ pub(super) struct Keeper {
     files: Files,
     /// The pipeline that a file defines.
     names: BTreeMap<String, String>,
-    /// Definitions in the log that were refused here, by name.
-    refused: BTreeMap<String, String>,
+    /// Definitions in the log that were refused here, by name, and in how many looks they are tried again.
+    refused: BTreeMap<String, (String, u32)>,
+    /// What was told of definitions that no pipeline shows.
+    told: BTreeMap<String, String>,
     /// Files to be read again, and in how many looks.
     waiting: BTreeMap<String, u32>,
 }
@@ -50,8 +50,8 @@ pub(super) struct Keeping {
 impl Keeper {
     pub(super) fn new(fleet: Arc<Fleet>) -> Self {
         let folder = fleet.around.host.pipelines.clone();
-        let (names, refused, waiting) = Default::default();
-        Self { files: Files::new(folder.clone()), fleet, folder, names, refused, waiting }
+        let (names, refused, told, waiting) = Default::default();
+        Self { files: Files::new(folder.clone()), fleet, folder, names, refused, told, waiting }
     }
 
     /// Adds all pipelines that there are at the start, and starts none.
@@ -61,6 +61,14 @@ impl Keeper {
     pub(super) fn begin(&mut self) -> Result<(), Fault> {
         let found = self.files.look(true);
         let registered = self.fleet.registry.pipelines();
+        // As while the host runs: a file does not take the place of one that was registered before.
+        for (name, known) in &registered {
+            let Some(text) = &known.definition else { continue };
+            match self.parse(name, text) {
+                Ok(pipeline) => drop(self.fleet.add(pipeline, Origin::Api, known.desired)),
+                Err(fault) => self.refuse(name, text, &fault),
+            }
+        }
         let mut problems: Option<Fault> = None;
         for found in found.as_deref().unwrap_or_default() {
             let Found::Changed(file) = found else { continue };
@@ -74,19 +82,15 @@ impl Keeper {
                 Ok(())
             });
             if let Err(fault) = added {
+                if fault.code == Some(NAME_TAKEN) {
+                    self.waiting.insert(file.name.clone(), TRY_AGAIN);
+                }
                 tracing::error!(file = file.name, "pipeline file refused: {fault}");
                 let (mut text, help) = (fault.to_string(), fault.help);
                 if let Some(before) = problems.take() {
                     text = format!("{before}\n\n{text}");
                 }
                 problems = Some(Fault { help, ..Fault::config(text) });
-            }
-        }
-        for (name, known) in registered {
-            let Some(text) = known.definition else { continue };
-            match self.parse(&name, &text) {
-                Ok(pipeline) => drop(self.fleet.add(pipeline, Origin::Api, known.desired)),
-                Err(fault) => self.refuse(&name, &text, &fault),
             }
         }
         match (self.fleet.names().is_empty(), problems, found) {
@@ -128,6 +132,10 @@ impl Keeper {
     }
 
     fn look(&mut self) {
+        self.refused.retain(|_, (_, looks)| {
+            *looks -= 1;
+            *looks > 0
+        });
         self.waiting.retain(|file, looks| {
             *looks -= 1;
             if *looks == 0 {
@@ -136,7 +144,10 @@ impl Keeper {
             *looks > 0
         });
         // A folder that can't be read says nothing of the files in it.
-        for found in self.files.look(false).unwrap_or_default() {
+        let mut found = self.files.look(false).unwrap_or_default();
+        // A file that was renamed is gone before it is there again.
+        found.sort_by_key(|found| matches!(found, Found::Changed(_)));
+        for found in found {
             match found {
                 Found::Changed(file) => self.changed(&file),
                 Found::Gone(file) => self.gone(&file),
@@ -152,7 +163,7 @@ impl Keeper {
             let name = pipeline.name.clone();
             self.takes(&name, &file.name)?;
             if let Some(other) = before.as_ref().filter(|before| **before != name) {
-                self.fleet.remove(other);
+                self.fleet.end(self.fleet.take_out(other));
             }
             self.names.insert(file.name.clone(), name.clone());
             let origin = Origin::File(file.name.clone());
@@ -162,23 +173,32 @@ impl Keeper {
                 Some(_) => self.fleet.define(pipeline, &origin, None, false).map(drop),
             }
         });
-        let Err(fault) = taken else { return };
-        if fault.retry {
+        let Err(fault) = taken else {
+            self.told.remove(&file.name);
+            return;
+        };
+        if fault.retry || fault.code == Some(NAME_TAKEN) {
             self.waiting.insert(file.name.clone(), TRY_AGAIN);
         }
         match self.names.get(&file.name) {
             Some(name) => self.fleet.refuse(name, Some(fault.to_string())),
-            None => {
-                let (pipeline, reason) = (file.name.clone(), fault.to_string());
-                self.fleet.around.events.tell(What::DefinitionRefused { pipeline, reason });
-            }
+            None => self.tell(&file.name, fault.to_string()),
+        }
+    }
+
+    /// Tells of a definition that no pipeline shows, once.
+    fn tell(&mut self, pipeline: &str, reason: String) {
+        if self.told.insert(pipeline.to_owned(), reason.clone()).as_ref() != Some(&reason) {
+            let pipeline = pipeline.to_owned();
+            self.fleet.around.events.tell(What::DefinitionRefused { pipeline, reason });
         }
     }
 
     /// A file is gone: its pipeline ends.
     fn gone(&mut self, file: &str) {
+        self.told.remove(file);
         if let Some(name) = self.names.remove(file) {
-            self.fleet.remove(&name);
+            self.fleet.end(self.fleet.take_out(&name));
         }
     }
 
@@ -194,7 +214,7 @@ impl Keeper {
             match self.fleet.described(name) {
                 Some((status, _)) if status.origin != Origin::Api => continue,
                 Some((_, running)) if running.text() == text => continue,
-                _ if self.refused.get(name) == Some(text) => continue,
+                _ if self.refused.get(name).is_some_and(|(refused, _)| refused == text) => continue,
                 _ => {}
             }
             let taken = self.parse(name, text).and_then(|pipeline| match self.fleet.known(name) {
@@ -209,31 +229,32 @@ impl Keeper {
                 Ok(()) => drop(self.refused.remove(name)),
             }
         }
-        let defined: BTreeSet<_> = registered
-            .iter()
-            .filter(|(_, known)| known.definition.is_some())
-            .map(|(name, _)| name.clone())
-            .collect();
         for name in self.fleet.names() {
-            let Some((origin, _, desired)) = self.fleet.known(&name) else { continue };
-            if origin == Origin::Api && !defined.contains(&name) {
-                self.fleet.remove(&name);
-                continue;
-            }
-            let wanted = registered.get(&name).map_or(Desired::Running, |known| known.desired);
-            if wanted != desired {
-                self.fleet.desire(&name, wanted);
-            }
+            self.fleet.end(self.obey(&name));
         }
     }
 
-    fn refuse(&mut self, name: &str, text: &str, fault: &Fault) {
-        self.refused.insert(name.to_owned(), text.to_owned());
-        let (pipeline, reason) = (name.to_owned(), fault.to_string());
-        if self.fleet.known(name).is_some() {
-            return self.fleet.refuse(name, Some(reason));
+    /// Does what the log says of a pipeline right now; what is to be ended of one that is no more.
+    fn obey(&self, name: &str) -> Option<Supervised> {
+        let _held = self.fleet.registry.hold();
+        let known = self.fleet.registry.pipelines().remove(name).unwrap_or_default();
+        let (origin, _, desired) = self.fleet.known(name)?;
+        if origin == Origin::Api && known.definition.is_none() {
+            return self.fleet.take_out(name);
         }
-        self.fleet.around.events.tell(What::DefinitionRefused { pipeline, reason });
+        if known.desired != desired {
+            self.fleet.desire(name, known.desired);
+        }
+        None
+    }
+
+    /// A definition of the log does not run here. It is tried again: what kept it from that may have passed.
+    fn refuse(&mut self, name: &str, text: &str, fault: &Fault) {
+        self.refused.insert(name.to_owned(), (text.to_owned(), TRY_LATER));
+        if self.fleet.known(name).is_some() {
+            return self.fleet.refuse(name, Some(fault.to_string()));
+        }
+        self.tell(name, fault.to_string());
     }
 
     /// Whether a file may define a pipeline of this name.
@@ -241,13 +262,13 @@ impl Keeper {
         match self.fleet.known(name).map(|(origin, ..)| origin) {
             Some(Origin::File(other)) if other != file => {
                 let text = format!("{file}: a pipeline `{name}` stands in {other} already");
-                Err(Fault::config(text).help("give one of them another name"))
+                Err(Fault::config(text).code(NAME_TAKEN).help("give one of them another name"))
             }
             Some(Origin::Api) => {
                 let text = format!("{file}: a pipeline `{name}` was registered over the API");
                 let help =
                     format!("give this one another name, or DELETE /v1/pipelines/{name} first");
-                Err(Fault::config(text).help(help))
+                Err(Fault::config(text).code(NAME_TAKEN).help(help))
             }
             _ => Ok(()),
         }

@@ -35,7 +35,7 @@ use super::{
 };
 use crate::{
     budget::{Budget, SetAside},
-    config::{self, Format},
+    config,
     events::Events,
     fault::Fault,
     kafka::{Lag, Source},
@@ -62,6 +62,9 @@ pub(super) struct Running {
     _set_aside: SetAside,
 }
 
+/// Bytes that librdkafka needs to get anywhere.
+const MIN_QUEUE: u64 = 256 << 10;
+
 /// What the pipelines of a host share.
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
@@ -77,10 +80,11 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// What librdkafka may hold for a pipeline: a quarter of the budget is for all of them. One that comes later has its
-    /// share too, and open files have less.
+    /// share too, of half of the budget at most, and open files have less.
     fn queue_bytes(&self) -> u64 {
         let pipelines = self.pipelines.load(Ordering::Relaxed).max(1) as u64;
-        self.host.memory_budget / 4 / pipelines
+        let left = (self.host.memory_budget / 2).saturating_sub(self.budget.elsewhere());
+        (self.host.memory_budget / 4 / pipelines).min(left / 2).max(MIN_QUEUE)
     }
 }
 
@@ -108,13 +112,7 @@ impl Running {
             writer.clone(),
         ))?;
         // Before the group is joined: positions of another topic would stay where they are for ever.
-        let lanes = committer.lanes();
-        if let Some((lane, _)) = lanes
-            .iter()
-            .find(|(lane, _)| !pipeline.source.topics.iter().any(|t| **t == *lane.topic))
-        {
-            return Err(changes::other_topic(pipeline, &lane.topic));
-        }
+        changes::has_topics(pipeline, &committer.lanes())?;
         match runtime.block_on(committer.sweep(name, 2 * closer::STAGE_MAX_AGE)) {
             Ok(0) => {}
             Ok(files) => {
@@ -135,16 +133,9 @@ impl Running {
             Arc::clone(&shared),
             runtime.clone(),
         ));
-        let with_headers = pipeline.source.format == Format::Raw;
         let assignments = Arc::clone(&lanes);
-        let (source, queues) = Source::start(
-            &pipeline.kafka,
-            &pipeline.source,
-            workers,
-            with_headers,
-            assignments,
-            queue_bytes,
-        )?;
+        let (source, queues) =
+            Source::start(&pipeline.kafka, &pipeline.source, workers, assignments, queue_bytes)?;
         let source = Arc::new(source);
         let setting = Setting {
             pipeline: name.as_str().into(),
@@ -260,9 +251,12 @@ impl Running {
         drop(answer);
         let committed = control::answered(&answers, told, deadline, &self.shared);
         if let Some(fault) = self.shared.take_fault() {
+            self.source.leave();
             return Err(fault);
         }
         if committed < told {
+            // Threads that still wait for the store keep the source, and read nothing of it.
+            self.source.leave();
             return Err(supervisor::late(&self.name, timeout));
         }
         let claim = async { timeout_at(deadline.into(), self.committer.claim()).await };

@@ -1,7 +1,7 @@
 //! What the threads of a pipeline share, and what they tell people: its state, its counts, its faults.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -58,6 +58,11 @@ struct Board {
     setback: Option<String>,
     /// That nothing flows.
     stalled: Option<String>,
+    /// Whether it failed before it could be prepared.
+    unprepared: bool,
+    /// How many workers it has, and which of them read nothing, as they were told.
+    workers: usize,
+    resting: BTreeSet<usize>,
 }
 
 /// What a pipeline is at.
@@ -109,6 +114,9 @@ impl Board {
             trouble: None,
             setback: None,
             stalled: None,
+            unprepared: false,
+            workers: 0,
+            resting: BTreeSet::new(),
         }
     }
 
@@ -140,10 +148,17 @@ impl Board {
             At::Failure(reason, false) => (State::Failed, Some(reason.clone())),
             At::Starting => (State::Degraded, Some(reason.unwrap_or_else(|| "starting".into()))),
             At::Rest => (State::Stopped, None),
-            At::Work if self.status.desired == Desired::Paused => (State::Paused, reason),
+            At::Work if self.is_paused() => (State::Paused, reason),
             At::Work if reason.is_some() => (State::Degraded, reason),
             At::Work => (State::Running, None),
         }
+    }
+}
+
+impl Board {
+    /// Whether no worker reads any more, since a person wants that.
+    fn is_paused(&self) -> bool {
+        self.status.desired == Desired::Paused && self.resting.len() >= self.workers
     }
 }
 
@@ -161,12 +176,20 @@ impl Shared {
     pub(super) fn again(&self) -> (Arc<Self>, Receiver<()>) {
         let run = self.run + 1;
         let mut board = self.lock();
-        if let At::Failure(reason, _) = &board.at {
-            board.setback = Some(format!("{STARTED_AGAIN}{reason}"));
+        let unprepared = board.unprepared;
+        match &board.at {
+            // That it is looked at again is not worth another state.
+            At::Failure(..) if unprepared => {}
+            At::Failure(reason, _) => {
+                board.setback = Some(format!("{STARTED_AGAIN}{reason}"));
+                board.at = At::Starting;
+            }
+            _ => board.at = At::Starting,
         }
-        (board.run, board.at, board.trouble, board.stalled) = (run, At::Starting, None, None);
+        (board.run, board.trouble, board.stalled) = (run, None, None);
         board.halted.clear();
-        board.status.awaits_mending = false;
+        board.resting.clear();
+        board.status.awaits_mending = unprepared;
         board.show();
         Self::of(Arc::clone(&self.board), run)
     }
@@ -193,10 +216,26 @@ impl Shared {
         PipelineStatus { last_commit_age_seconds, ..board.status.clone() }
     }
 
-    /// The run has begun.
-    pub(super) fn started(&self) {
+    /// The run has begun, with so many workers.
+    pub(super) fn started(&self, workers: usize) {
         let Some(mut board) = self.current() else { return };
-        (board.at, board.last_progress) = (At::Work, Instant::now());
+        board.workers = workers;
+        (board.at, board.last_progress, board.unprepared) = (At::Work, Instant::now(), false);
+        board.status.awaits_mending = false;
+        board.show();
+    }
+
+    /// A worker reads nothing from now on, or reads again.
+    pub(super) fn worker_rests(&self, worker: usize, rests: bool) {
+        let mut board = self.lock();
+        if board.run != self.run {
+            return;
+        }
+        if rests {
+            board.resting.insert(worker);
+        } else {
+            board.resting.remove(&worker);
+        }
         board.show();
     }
 
@@ -204,6 +243,7 @@ impl Shared {
     pub(super) fn rests(&self) {
         let mut board = self.lock();
         (board.at, board.setback, board.status.lag) = (At::Rest, None, None);
+        board.unprepared = false;
         board.show();
     }
 
@@ -302,13 +342,15 @@ impl Shared {
         let mut board = self.lock();
         board.at = At::Failure(fault.to_string(), fault.retry);
         board.status.awaits_mending = !fault.retry && fault.blame == Blame::Transform;
+        board.unprepared = false;
         board.show();
     }
 
     /// Shows why it can't start yet. It is tried again.
     pub(super) fn unprepared(&self, fault: &Fault) {
         self.stopped(fault);
-        self.lock().status.awaits_mending = true;
+        let mut board = self.lock();
+        (board.status.awaits_mending, board.unprepared) = (true, true);
     }
 
     /// Asks the surroundings again and again for as long as that may help and the run lives.
@@ -371,7 +413,7 @@ mod tests {
     fn a_run_fails_once_and_the_next_one_begins_clean() {
         let (first, alarms) = Shared::new("p", Events::default());
         assert_eq!(first.status().state, State::Degraded);
-        first.started();
+        first.started(1);
         assert_eq!(first.status().state, State::Running);
         first.update(|status| status.files = 3);
         first.halt(&Lane::new("t", 0), &Fault::outside("gone"));
@@ -382,7 +424,7 @@ mod tests {
         assert_eq!(first.take_fault().map(|fault| fault.message), Some("first".into()));
         first.stopped(&Fault::outside("first"));
         let (second, alarms) = first.again();
-        second.started();
+        second.started(1);
         let shown = (second.status().state, second.status().reason);
         assert_eq!(
             shown,
@@ -402,7 +444,7 @@ mod tests {
     #[test]
     fn trouble_passes_and_halted_lanes_stay() {
         let (shared, _) = Shared::new("p", Events::default());
-        shared.started();
+        shared.started(1);
         shared.trouble(&Fault::config("not allowed").help("allow it"));
         shared.halt(&Lane::new("t", 0), &Fault::outside("gone"));
         let reason = shared.status().reason.unwrap();
@@ -422,7 +464,7 @@ mod tests {
     #[test]
     fn one_that_is_behind_and_reads_nothing_does_not_run() {
         let (shared, _) = Shared::new("p", Events::default());
-        shared.started();
+        shared.started(1);
         let behind = |records, seconds| {
             let now = Instant::now() + Duration::from_secs(seconds);
             shared.behind(Behind { records, seconds: None }, now);
@@ -436,6 +478,8 @@ mod tests {
         shared.processed(&Counts::default());
         assert_eq!(shared.status().state, State::Running);
         shared.desired(Desired::Paused);
+        assert_eq!(behind(5, 100), State::Running, "it still reads");
+        shared.worker_rests(0, true);
         assert_eq!((behind(5, 100), behind(5, 200)), (State::Paused, State::Paused));
         shared.rests();
         assert_eq!((shared.status().state, shared.status().reason), (State::Stopped, None));

@@ -233,11 +233,14 @@ impl Supervisor {
         };
         let before = Arc::clone(&self.pipeline);
         let runs = self.ready.as_ref().map(|(_, plan)| Arc::clone(&plan.transforms));
-        let differs = pipeline.is_some()
-            || plan.as_ref().is_some_and(|plan| runs.as_ref() != Some(&plan.transforms));
+        let is_other = pipeline.is_some();
+        let differs =
+            is_other || plan.as_ref().is_some_and(|plan| runs.as_ref() != Some(&plan.transforms));
         self.pipeline = pipeline.unwrap_or_else(|| Arc::clone(&before));
         self.ready = match (self.ready.take(), prepared, plan) {
             (_, Some(prepared), Some(plan)) => Some((prepared, plan)),
+            // Another definition has to be planned first.
+            _ if is_other => None,
             (Some((prepared, _)), None, Some(plan)) => Some((prepared, plan)),
             (ready, ..) => ready,
         };
@@ -252,7 +255,7 @@ impl Supervisor {
             return self.start();
         };
         running.pause(self.desired == Desired::Paused);
-        if moves(&before, &self.pipeline) {
+        if self.ready.is_none() || moves(&before, &self.pipeline) {
             self.end_run();
             self.without_a_run();
             self.start();
@@ -282,8 +285,8 @@ impl Supervisor {
         match self.get_ready().and_then(|()| self.begin()) {
             Ok(running) => {
                 tracing::info!(pipeline = self.pipeline.name, "the pipeline runs");
+                self.shared.started(running.workers());
                 (self.running, self.failure) = (Some(running), None);
-                self.shared.started();
             }
             Err(fault) => {
                 let (pipeline, help) = (&self.pipeline.name, fault.help.as_deref());

@@ -45,21 +45,28 @@ impl Users for Fleet {
             .map(|member| (Arc::clone(&member.pipeline), member.plan.clone()))
             .collect();
         let mut plans = Vec::with_capacity(users.len());
+        let mut objections = Vec::new();
         for (pipeline, running) in users {
             let before = known.written(&pipeline.name);
-            let planned =
-                planned(&pipeline, running.as_deref(), component, known).and_then(|plan| {
-                    match &before {
-                        Some(before) if comparing => plan.follows(before, &pipeline).map(|()| plan),
-                        _ => Ok(plan),
-                    }
-                });
+            let Some(components) = components(&pipeline, running.as_deref(), component, known)
+            else {
+                continue;
+            };
+            let planned = Plan::new(&pipeline, &components).and_then(|plan| match &before {
+                Some(before) if comparing => plan.follows(before, &pipeline).map(|()| plan),
+                _ => Ok(plan),
+            });
             match planned {
                 Ok(plan) => plans.push((pipeline, Arc::new(plan))),
-                // One that does not run has no say, unless it did before the host started.
-                Err(_) if running.is_none() && (before.is_none() || !self.settles()) => {}
+                // One that does not run has no say beside others, unless it did run before the host started.
+                Err(objection) if running.is_none() && (before.is_none() || !self.settles()) => {
+                    objections.push(objection);
+                }
                 Err(objection) => return Err(objection),
             }
+        }
+        if plans.is_empty() && !objections.is_empty() {
+            return Err(objections.remove(0));
         }
         let outputs = plans
             .iter()
@@ -74,6 +81,10 @@ impl Users for Fleet {
             let mut members = lock(&members);
             for (pipeline, plan) in plans {
                 let Some(member) = members.get_mut(&pipeline.name) else { continue };
+                // It may be another pipeline of the same name by now.
+                if !Arc::ptr_eq(&member.pipeline, &pipeline) {
+                    continue;
+                }
                 member.plan = Some(Arc::clone(&plan));
                 let chosen = [(component.clone(), generation)].into();
                 if let Some(running) = &member.supervised {
@@ -104,24 +115,22 @@ impl Users for Fleet {
     }
 }
 
-/// A pipeline's plan with a version of one component; the others are those that it runs.
-fn planned(
+/// The components of a pipeline with a version of one of them; the others are those that it runs. `None` while another one is
+/// not there.
+fn components(
     pipeline: &config::Pipeline,
     running: Option<&Plan>,
     component: &Arc<Component>,
     known: &mut dyn Known,
-) -> Result<Plan, Objection> {
-    let mut components = Vec::with_capacity(pipeline.transforms.len());
-    for (number, transform) in pipeline.transforms.iter().enumerate() {
-        let is_it = transform.component == component.name() && transform.digest.is_none();
-        let picked = match running {
-            _ if is_it => Arc::clone(component),
-            Some(plan) => Arc::clone(&plan.steps[number].component),
-            None => known
-                .pick(&transform.component, transform.digest.as_deref())
-                .map_err(|fault| Objection::new(fault, |fault| fault))?,
-        };
-        components.push(picked);
-    }
-    Plan::new(pipeline, &components)
+) -> Option<Vec<Arc<Component>>> {
+    let pick = |(number, transform): (usize, &config::Transform)| {
+        if transform.component == component.name() && transform.digest.is_none() {
+            return Some(Arc::clone(component));
+        }
+        match running {
+            Some(plan) => plan.steps.get(number).map(|step| Arc::clone(&step.component)),
+            None => known.pick(&transform.component, transform.digest.as_deref()).ok(),
+        }
+    };
+    pipeline.transforms.iter().enumerate().map(pick).collect()
 }

@@ -75,6 +75,8 @@ pub(super) struct Worker {
     /// Counts rewinds, from 1.
     era: u64,
     last_record: Instant,
+    /// Whether it reads nothing, as it was told.
+    rests: bool,
 }
 
 /// How a worker hears of the others, and they of it.
@@ -120,6 +122,7 @@ impl Worker {
             flush: None,
             era: 1,
             last_record,
+            rests: false,
         })
     }
 
@@ -148,10 +151,15 @@ impl Worker {
             self.seal(reason, Vec::new())?;
         }
         self.swap()?;
-        if self.ways.paused.load(Ordering::Acquire) {
-            if self.flush.is_some() {
-                self.seal("pause", Vec::new())?;
-            }
+        let paused = self.ways.paused.load(Ordering::Acquire);
+        if paused && self.flush.is_some() {
+            self.seal("pause", Vec::new())?;
+        }
+        if paused != self.rests {
+            self.rests = paused;
+            self.setting.shared.worker_rests(self.number, paused);
+        }
+        if paused {
             self.wait(FETCH_WAIT);
             return Ok(true);
         }
