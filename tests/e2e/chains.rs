@@ -59,7 +59,8 @@ fn rows_of_a_transform_are_the_input_of_the_next() {
     let texts = ["a b", "", "c bad d", "e bad!", "f boom g", "quiet", "quiet h", "i"];
     let host = site.run().ready();
     produce(&topic, 0, &texts);
-    kafka::produce(&topic, [Record::of(0, "no JSON")], &[]);
+    let headers = vec![("trace".to_owned(), Some(b"abc".to_vec())), ("empty".to_owned(), None)];
+    kafka::produce(&topic, [Record { headers, ..Record::of(0, "no JSON") }], &[]);
     committed(&site, 9);
     host.drain();
     site.verify();
@@ -100,6 +101,9 @@ fn rows_of_a_transform_are_the_input_of_the_next() {
         json!(json!({ "id": 2, "text": "c bad d" }).to_string()),
         "the record as it came"
     );
+    let sql = "SELECT len(headers), headers[1].name, decode(headers[1].value), headers[2].value IS NULL FROM rows WHERE stage = 'decode'";
+    let headers = reader::query(&site.place, "data/p/dead_letters", sql);
+    assert_eq!(json!(headers), json!([[2, "trace", "abc", true]]));
     let manifests = log::manifests(&site.store, "p");
     let data = manifests.iter().find(|manifest| manifest["kind"] == "data").expect("a flush");
     let names: Vec<_> =

@@ -3,6 +3,7 @@
 mod api;
 mod chains;
 mod clicks;
+mod compiler;
 mod files;
 mod identity;
 mod kills;
@@ -17,6 +18,7 @@ mod python;
 mod readme;
 mod refusals;
 mod sandbox;
+mod slow;
 mod sources;
 mod stores;
 mod swaps;

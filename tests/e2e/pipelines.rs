@@ -191,6 +191,7 @@ fn a_pipeline_is_registered_changed_paused_stopped_and_forgotten_over_rest() {
         bad[key] = value;
         bad
     };
+    let another = self::topic(1);
     let kafka = |topic: &str| json!({ "kafka": { "topics": [topic], "format": "raw" } });
     let component = |name: &str| json!([{ "component": name }]);
     for (body, expected, code, text) in [
@@ -199,12 +200,7 @@ fn a_pipeline_is_registered_changed_paused_stopped_and_forgotten_over_rest() {
         (bad("name", json!("q")), 422, "OTHER_NAME", "the body is of pipeline q"),
         (bad("transforms", component("nobody")), 422, "REFUSED", "nobody.wasm"),
         (bad("transforms", component("clean-clicks")), 422, "REFUSED", "reads decoded fields"),
-        (
-            bad("source", kafka("no-such-topic")),
-            422,
-            "OTHER_LOG",
-            &format!("positions of topic {topic}"),
-        ),
+        (bad("source", kafka(&another)), 422, "OTHER_LOG", &format!("positions of topic {topic}")),
     ] {
         let (status, problem) = put(&host, "", &body);
         assert_eq!((status, &problem["code"]), (expected, &json!(code)), "{problem}");
@@ -265,6 +261,78 @@ fn a_pipeline_is_registered_changed_paused_stopped_and_forgotten_over_rest() {
     let host = site.run().ready();
     assert_eq!(ask(&host, "GET", "/v1/pipelines/p", &Value::Null).0, 404, "it stays forgotten");
     host.drain();
+}
+
+#[test]
+fn what_kept_a_pipeline_from_running_can_be_mended_while_the_host_runs() {
+    let (good, other) = (topic(1), topic(1));
+    let site = Site::new(StoreKind::Folder);
+    site.write(&file("good"), copy("good", &good).to_string());
+    let host = site.run().ready();
+    produce(&good, 10);
+    produce(&other, 10);
+    // A topic that was mistyped was never read: naming the right one takes nothing away.
+    site.write(&file("p"), copy("p", &unique("typo")).to_string());
+    let failed = becomes(&host, "p", "FAILED");
+    assert!(failed["reason"].to_string().contains("there is no topic"), "{failed}");
+    site.write(&file("p"), copy("p", &other).to_string());
+    committed(&site, "p", 10);
+    becomes(&host, "p", "RUNNING");
+    // A file may have another name.
+    fs::rename(site.path().join(file("p")), site.path().join("pipelines/renamed.yaml"))
+        .expect("it is there");
+    eventually("the other file defines it", 40, || {
+        (status(&host, "p")["origin"]["file"] == "pipelines/renamed.yaml").then_some(())
+    });
+    becomes(&host, "p", "RUNNING");
+    produce(&other, 10);
+    committed(&site, "p", 20);
+    // One that waits for a name gets it when the name is free.
+    site.write("pipelines/second.yaml", copy("p", &other).to_string());
+    eventually("the second file is refused", 40, || {
+        host.log().contains("stands in pipelines/renamed.yaml already").then_some(())
+    });
+    fs::remove_file(site.path().join("pipelines/renamed.yaml")).expect("it is there");
+    eventually("the second file defines it", 40, || {
+        (status(&host, "p")["origin"]["file"] == "pipelines/second.yaml").then_some(())
+    });
+    produce(&other, 10);
+    committed(&site, "p", 30);
+    host.drain();
+    site.verify();
+    judge(&site, "p", 30);
+}
+
+#[test]
+fn a_log_stays_with_its_topics_and_a_registered_pipeline_with_its_definition() {
+    let (first, second) = (topic(1), topic(1));
+    let site = Site::new(StoreKind::Folder);
+    let host = site.run().ready();
+    produce(&first, 10);
+    let put = |host: &Host, topic: &str| ask(host, "PUT", "/v1/pipelines/p", &copy("p", topic));
+    assert_eq!(put(&host, &first).0, 201);
+    committed(&site, "p", 10);
+    assert_eq!(ask(&host, "DELETE", "/v1/pipelines/p", &Value::Null).0, 204);
+    let (status, problem) = put(&host, &second);
+    assert_eq!((status, &problem["code"]), (422, &json!("OTHER_LOG")), "{problem}");
+    assert_eq!(put(&host, &first).0, 201, "it goes on where it was");
+    // A file that comes while no host runs does not take the place of what is registered.
+    host.drain();
+    let mut other = copy("p", &first);
+    other["flush"]["every"] = json!("777ms");
+    site.write(&file("p"), other.to_string());
+    let host = site.run().ready();
+    assert_eq!(self::status(&host, "p")["definition"], copy("p", &first));
+    assert_eq!(ask(&host, "DELETE", "/v1/pipelines/p", &Value::Null).0, 204);
+    eventually("the file has its turn", 40, || {
+        (self::status(&host, "p")["definition"] == other).then_some(())
+    });
+    becomes(&host, "p", "RUNNING");
+    produce(&first, 10);
+    committed(&site, "p", 20);
+    host.drain();
+    site.verify();
+    judge(&site, "p", 20);
 }
 
 #[test]
