@@ -152,6 +152,11 @@ impl Engine {
         Ok(Arc::new(Self { engine, linker, cache, compiler, _ticker: ticker }))
     }
 
+    /// Whether a component of this digest was compiled before, so that loading it takes no time.
+    pub fn has(&self, digest: &str) -> bool {
+        self.cache.has(digest)
+    }
+
     /// Loads a component: from the cache, or compiled in a child process under limits.
     ///
     /// # Errors

@@ -127,7 +127,8 @@ impl Runtime {
     /// What others may see and do of it, for as long as it runs.
     pub fn control(&self) -> Control {
         let (fleet, end) = (Arc::clone(&self.fleet), Arc::clone(&self.end));
-        Control { fleet, end, turn: Arc::new(Semaphore::new(1)) }
+        let one = || Arc::new(Semaphore::new(1));
+        Control { fleet, end, components: one(), pipelines: one() }
     }
 
     /// Waits until somebody wants the host to end.
@@ -149,10 +150,12 @@ impl Runtime {
 pub struct Control {
     fleet: Arc<Fleet>,
     end: Arc<Notify>,
-    turn: Arc<Semaphore>,
+    components: Arc<Semaphore>,
+    pipelines: Arc<Semaphore>,
 }
 
-/// The right to change something: there is one. Whoever waits for it holds neither a thread nor a body in memory.
+/// The right to change components, or pipelines: there is one each. Whoever waits for it holds neither a thread nor a body in
+/// memory.
 #[derive(Debug)]
 pub struct Turn(OwnedSemaphorePermit);
 
@@ -264,13 +267,20 @@ impl Control {
         self.fleet.users(component)
     }
 
-    /// Waits for the right to change something.
+    /// Waits for the right to change components.
     ///
     /// # Errors
     /// Never: it is there for as long as this is.
-    pub async fn turn(&self) -> Result<Turn, Fault> {
-        let turn = Arc::clone(&self.turn).acquire_owned().await;
-        turn.map(Turn).map_err(|closed| Fault::bug("nobody gets a turn").caused_by(closed))
+    pub async fn components_turn(&self) -> Result<Turn, Fault> {
+        turn(&self.components).await
+    }
+
+    /// Waits for the right to change pipelines: nobody has it for as long as an upload takes.
+    ///
+    /// # Errors
+    /// Never: it is there for as long as this is.
+    pub async fn pipelines_turn(&self) -> Result<Turn, Fault> {
+        turn(&self.pipelines).await
     }
 
     /// Takes an uploaded component in: see [`Registry::upload`].
@@ -316,6 +326,11 @@ impl Control {
         })
         .await
     }
+}
+
+async fn turn(turns: &Arc<Semaphore>) -> Result<Turn, Fault> {
+    let turn = Arc::clone(turns).acquire_owned().await;
+    turn.map(Turn).map_err(|closed| Fault::bug("nobody gets a turn").caused_by(closed))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -46,8 +46,9 @@ use crate::{
 /// The components of a host, and of all replicas that have the same store.
 #[derive(Debug)]
 pub struct Registry {
-    /// Held for as long as a version takes to compile: one at a time.
+    /// Held while a version is tried and taken: one at a time. Nobody holds it for a compiler.
     works: Mutex<RoadWorks>,
+    engine: Arc<Engine>,
     /// For whoever only wants to know: as of the newest change.
     shown: Arc<Mutex<Log>>,
 }
@@ -155,15 +156,17 @@ impl Registry {
         let works = RoadWorks {
             journal,
             folder: Folder::new(folder),
-            engine,
+            engine: Arc::clone(&engine),
             events,
             runtime,
             running: BTreeMap::new(),
             stuck: BTreeMap::new(),
+            wanted: None,
+            ahead: BTreeMap::new(),
             trouble: None,
             shown: Arc::clone(&shown),
         };
-        Ok(Self { works: Mutex::new(works), shown })
+        Ok(Self { works: Mutex::new(works), engine, shown })
     }
 
     /// Takes it in hand: nothing of it changes until the answer is dropped.
@@ -191,6 +194,7 @@ impl Registry {
     /// # Errors
     /// The surroundings' fault: then nothing has changed.
     pub fn upload(&self, users: &dyn Users, name: &str, wasm: Bytes) -> Result<Outcome, Fault> {
+        self.compile_ahead(name, &wasm);
         self.works().upload(users, name, wasm)
     }
 

@@ -73,6 +73,16 @@ fn a_component_made_to_exhaust_the_compiler_is_refused_and_the_host_lives() {
     });
     identity.produce(100);
     identity.committed(&site, 30);
+    // Nor does anybody who wants something else wait for the compiler.
+    for (wish, state) in [("pause", "PAUSED"), ("resume", "RUNNING")] {
+        let path = format!("/v1/pipelines/copy/{wish}");
+        assert_eq!(host.request("POST", &path, &[], b"").map(|(status, _)| status), Some(202));
+        eventually(&format!("it is {state}"), 20, || {
+            let (_, body) = host.get("/v1/pipelines/copy/status")?;
+            body.contains(&format!("\"state\":\"{state}\"")).then_some(())
+        });
+    }
+    assert!(host.events("component refused").is_empty(), "the compiler is still at work");
     let reason = eventually("it is refused", 180, || {
         let events = host.events("component refused");
         let event = events.into_iter().find(|event| event["digest"] == *digest(&bomb))?;

@@ -79,7 +79,7 @@ pub(super) async fn put(
             .suggest("write the same name in both")
             .errors(vec![config::Problem::at_key("name", "it is not the name in the address")]));
     }
-    let put = control.put(control.turn().await?, pipeline, how.dry_run).await?;
+    let put = control.put(control.pipelines_turn().await?, pipeline, how.dry_run).await?;
     let (status, changes) = match put {
         Put::InFile(file) => return Err(in_file(&name, &file)),
         Put::Created if how.dry_run => (StatusCode::OK, Vec::new()),
@@ -99,7 +99,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     described(&shown, &name)?;
     let control = shown.control()?;
-    match control.delete(control.turn().await?, name.clone()).await? {
+    match control.delete(control.pipelines_turn().await?, name.clone()).await? {
         Some(file) => Err(in_file(&name, &file)),
         None => Ok(StatusCode::NO_CONTENT),
     }
@@ -131,7 +131,7 @@ type Desire = Result<(StatusCode, Json<PipelineStatus>), Problem>;
 async fn desire(State(shown): State<Shown>, Path(name): Path<String>, desired: Desired) -> Desire {
     described(&shown, &name)?;
     let control = shown.control()?;
-    control.desire(control.turn().await?, name.clone(), desired).await?;
+    control.desire(control.pipelines_turn().await?, name.clone(), desired).await?;
     Ok((StatusCode::ACCEPTED, Json(described(&shown, &name)?)))
 }
 

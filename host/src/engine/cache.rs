@@ -41,6 +41,11 @@ impl Cache {
         self.folder.join(format!("{digest}-{}.cwasm", self.engine))
     }
 
+    /// Whether there is an artefact of a component, sound or not.
+    pub(super) fn has(&self, digest: &str) -> bool {
+        self.path(digest).exists()
+    }
+
     /// The artefact of a component, if there is one that can be trusted.
     pub(super) fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
         let path = self.path(digest);

@@ -38,6 +38,10 @@ pub(super) struct RoadWorks {
     pub running: BTreeMap<String, Arc<Component>>,
     /// Versions that other replicas accepted and this one can't run, by name.
     pub stuck: BTreeMap<String, String>,
+    /// What is to be compiled while nobody holds this: a name and its file.
+    pub wanted: Option<(String, Bytes)>,
+    /// What was compiled so, by name and digest.
+    pub ahead: BTreeMap<(String, String), Result<Arc<Component>, Fault>>,
     /// What was told last of the surroundings: told again only when it changes.
     pub trouble: Option<String>,
     pub shown: Arc<Mutex<Log>>,
@@ -48,6 +52,8 @@ pub(super) struct RoadWorks {
 pub(super) enum Next {
     /// At once: more is waiting.
     Now,
+    /// As soon as `wanted` is compiled.
+    Compiled,
     /// Soon: a file is being written.
     Soon,
     /// When something happens.
@@ -73,6 +79,10 @@ impl RoadWorks {
         match self.look(users, renamed) {
             Ok(next) => {
                 self.trouble = None;
+                if next != Next::Compiled {
+                    // What has changed since it was compiled is of no use.
+                    self.ahead.clear();
+                }
                 next
             }
             Err(fault) => {
@@ -109,9 +119,13 @@ impl RoadWorks {
                     next = Next::Now;
                     break;
                 }
+                Ok(_) if self.wanted.is_some() => break,
                 Ok(_) => {}
                 Err(fault) => first = first.and(Err(fault)),
             }
+        }
+        if self.wanted.is_some() {
+            next = Next::Compiled;
         }
         first.map(|()| next)
     }
@@ -133,6 +147,9 @@ impl RoadWorks {
         };
         let digest = hex::encode(Sha256::digest(&wasm));
         if !self.knows(name, &digest, &against) {
+            if self.compiles_first(name, &digest, &wasm) {
+                return Ok(false);
+            }
             match self.try_out(users, name, &wasm, true)? {
                 Ok(good) => self.accept(users, good, wasm.into(), Road::Folder)?,
                 // It may be wrong only because it is not whole yet.
@@ -279,8 +296,20 @@ impl RoadWorks {
         }
     }
 
-    pub(super) fn load(&self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
-        let component = self.engine.load(name, wasm)?;
+    /// Whether a component is to be compiled before it can be tried: then others may change something meanwhile.
+    fn compiles_first(&mut self, name: &str, digest: &str, wasm: &[u8]) -> bool {
+        let compiled = self.engine.has(digest)
+            || self.ahead.contains_key(&(name.to_owned(), digest.to_owned()));
+        if !compiled {
+            self.wanted = Some((name.to_owned(), Bytes::copy_from_slice(wasm)));
+        }
+        !compiled
+    }
+
+    pub(super) fn load(&mut self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
+        let digest = hex::encode(Sha256::digest(wasm));
+        let ahead = self.ahead.remove(&(name.to_owned(), digest));
+        let component = ahead.unwrap_or_else(|| self.engine.load(name, wasm))?;
         if let Some(took) = component.compiled_in() {
             histogram!(COMPILE_SECONDS, "component" => name.to_owned()).record(took);
         }
@@ -365,6 +394,9 @@ impl RoadWorks {
             return Ok(());
         };
         let wasm = self.bytes(&name, &digest)?;
+        if self.compiles_first(&name, &digest, &wasm) {
+            return Ok(());
+        }
         match self.try_out(users, &name, &wasm, false)? {
             Ok(good) => self.run(good),
             Err(Objection { reason, .. }) => {

@@ -16,6 +16,7 @@ use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{ModifyKind, RenameMode},
 };
+use sha2::{Digest, Sha256};
 
 use super::{Registry, Users, folder::STILL, road::Next};
 use crate::fault::Fault;
@@ -54,8 +55,14 @@ impl Registry {
         let (mut notices, told) = Notices::of(path);
         loop {
             notices.keep();
-            let wait = match self.works().turn(users, &notices.take_renamed()) {
+            // Nobody waits for a compiler.
+            let turn = self.works().turn(users, &notices.take_renamed());
+            let wait = match turn {
                 Next::Now => TURN,
+                Next::Compiled => {
+                    self.compile_wanted();
+                    TURN
+                }
                 Next::Soon => STILL,
                 Next::Later => POLL,
             };
@@ -65,6 +72,21 @@ impl Registry {
                 default(wait) => {}
             }
         }
+    }
+}
+
+impl Registry {
+    /// Compiles what the road waits for.
+    fn compile_wanted(&self) {
+        let Some((name, wasm)) = self.works().wanted.take() else { return };
+        self.compile_ahead(&name, &wasm);
+    }
+
+    /// Compiles a component while others may change something.
+    pub(super) fn compile_ahead(&self, name: &str, wasm: &[u8]) {
+        let loaded = self.engine.load(name, wasm);
+        let digest = hex::encode(Sha256::digest(wasm));
+        self.works().ahead.insert((name.to_owned(), digest), loaded);
     }
 }
 
