@@ -194,8 +194,7 @@ impl Registry {
     /// # Errors
     /// The surroundings' fault: then nothing has changed.
     pub fn upload(&self, users: &dyn Users, name: &str, wasm: Bytes) -> Result<Outcome, Fault> {
-        self.compile_ahead(name, &wasm);
-        self.works().upload(users, name, wasm)
+        self.compile_ahead(name, &wasm).upload(users, name, wasm)
     }
 
     /// Makes an accepted version the current one again. Its schema is not compared: its files are in the store already.

@@ -71,9 +71,7 @@ fn a_component_made_to_exhaust_the_compiler_is_refused_and_the_host_lives() {
     eventually("it is being compiled", 30, || {
         host.events("compiling").iter().any(|event| event["bytes"] == bomb.len()).then_some(())
     });
-    identity.produce(100);
-    identity.committed(&site, 30);
-    // Nor does anybody who wants something else wait for the compiler.
+    // Nobody who wants something else waits for the compiler.
     for (wish, state) in [("pause", "PAUSED"), ("resume", "RUNNING")] {
         let path = format!("/v1/pipelines/copy/{wish}");
         assert_eq!(host.request("POST", &path, &[], b"").map(|(status, _)| status), Some(202));
@@ -83,6 +81,8 @@ fn a_component_made_to_exhaust_the_compiler_is_refused_and_the_host_lives() {
         });
     }
     assert!(host.events("component refused").is_empty(), "the compiler is still at work");
+    identity.produce(100);
+    identity.committed(&site, 30);
     let reason = eventually("it is refused", 180, || {
         let events = host.events("component refused");
         let event = events.into_iter().find(|event| event["digest"] == *digest(&bomb))?;

@@ -399,7 +399,13 @@ impl Planner for Fleet {
             plan
         };
         let prepared = prepare(&self.around.host, pipeline, &self.around.runtime)?;
-        self.registry.hold().write(&pipeline.name, plan.written())?;
+        let mut held = self.registry.hold();
+        // Another version may have come while the brokers were asked.
+        let is_newest = self.lock().get(&pipeline.name).and_then(|member| member.plan.clone());
+        if !is_newest.is_some_and(|newest| Arc::ptr_eq(&newest, &plan)) {
+            return Err(Fault::outside("its components changed while it was prepared"));
+        }
+        held.write(&pipeline.name, plan.written())?;
         Ok((prepared, plan))
     }
 }

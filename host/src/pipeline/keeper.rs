@@ -177,9 +177,8 @@ impl Keeper {
             self.told.remove(&file.name);
             return;
         };
-        if fault.retry || fault.code == Some(NAME_TAKEN) {
-            self.waiting.insert(file.name.clone(), TRY_AGAIN);
-        }
+        let soon = fault.retry || fault.code == Some(NAME_TAKEN);
+        self.waiting.insert(file.name.clone(), if soon { TRY_AGAIN } else { TRY_LATER });
         match self.names.get(&file.name) {
             Some(name) => self.fleet.refuse(name, Some(fault.to_string())),
             None => self.tell(&file.name, fault.to_string()),
@@ -213,7 +212,11 @@ impl Keeper {
             let Some(text) = &known.definition else { continue };
             match self.fleet.described(name) {
                 Some((status, _)) if status.origin != Origin::Api => continue,
-                Some((_, running)) if running.text() == text => continue,
+                Some((_, running)) if running.text() == text => {
+                    self.fleet.refuse(name, None);
+                    self.refused.remove(name);
+                    continue;
+                }
                 _ if self.refused.get(name).is_some_and(|(refused, _)| refused == text) => continue,
                 _ => {}
             }

@@ -348,9 +348,10 @@ impl Shared {
 
     /// Shows why it can't start yet. It is tried again.
     pub(super) fn unprepared(&self, fault: &Fault) {
-        self.stopped(fault);
         let mut board = self.lock();
+        board.at = At::Failure(fault.to_string(), fault.retry);
         (board.status.awaits_mending, board.unprepared) = (true, true);
+        board.show();
     }
 
     /// Asks the surroundings again and again for as long as that may help and the run lives.

@@ -181,14 +181,18 @@ impl Supervised {
 impl Task {
     /// This one, after another that nobody took up.
     fn over(self, before: Self) -> Self {
-        let mut chosen = before.chosen;
+        let Self { pipeline, mut prepared, mut plan, mut chosen, desired } = before;
+        if self.pipeline.is_some() {
+            // What another definition was to run with is nothing for this one.
+            (prepared, plan) = (None, None);
+        }
         chosen.extend(self.chosen);
         Self {
-            pipeline: self.pipeline.or(before.pipeline),
-            prepared: self.prepared.or(before.prepared),
-            plan: self.plan.or(before.plan),
+            pipeline: self.pipeline.or(pipeline),
+            prepared: self.prepared.or(prepared),
+            plan: self.plan.or(plan),
             chosen,
-            desired: self.desired.or(before.desired),
+            desired: self.desired.or(desired),
         }
     }
 }

@@ -60,7 +60,10 @@ impl Users for Fleet {
                 Ok(plan) => plans.push((pipeline, Arc::new(plan))),
                 // One that does not run has no say beside others, unless it did run before the host started.
                 Err(objection) if running.is_none() && (before.is_none() || !self.settles()) => {
-                    objections.push(objection);
+                    // In a chain it may be another one that does not fit.
+                    if pipeline.transforms.len() == 1 {
+                        objections.push(objection);
+                    }
                 }
                 Err(objection) => return Err(objection),
             }

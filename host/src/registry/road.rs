@@ -79,7 +79,7 @@ impl RoadWorks {
         match self.look(users, renamed) {
             Ok(next) => {
                 self.trouble = None;
-                if next != Next::Compiled {
+                if matches!(next, Next::Soon | Next::Later) {
                     // What has changed since it was compiled is of no use.
                     self.ahead.clear();
                 }
@@ -91,6 +91,11 @@ impl RoadWorks {
                     tracing::warn!(help = fault.help, "components wait, trying on: {text}");
                     self.trouble = Some(text);
                 }
+                // What is in trouble keeps nothing else from being compiled.
+                if self.wanted.is_some() {
+                    return Next::Compiled;
+                }
+                self.ahead.clear();
                 Next::Later
             }
         }
@@ -308,8 +313,11 @@ impl RoadWorks {
 
     pub(super) fn load(&mut self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
         let digest = hex::encode(Sha256::digest(wasm));
-        let ahead = self.ahead.remove(&(name.to_owned(), digest));
-        let component = ahead.unwrap_or_else(|| self.engine.load(name, wasm))?;
+        let component = match self.ahead.get(&(name.to_owned(), digest)) {
+            Some(Ok(component)) => Arc::clone(component),
+            Some(Err(fault)) => return Err(fault.copy()),
+            None => self.engine.load(name, wasm)?,
+        };
         if let Some(took) = component.compiled_in() {
             histogram!(COMPILE_SECONDS, "component" => name.to_owned()).record(took);
         }

@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     thread,
     time::Duration,
 };
@@ -18,7 +18,11 @@ use notify::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Registry, Users, folder::STILL, road::Next};
+use super::{
+    Registry, Users,
+    folder::STILL,
+    road::{Next, RoadWorks},
+};
 use crate::fault::Fault;
 
 /// How often it looks without having been told to.
@@ -79,14 +83,16 @@ impl Registry {
     /// Compiles what the road waits for.
     fn compile_wanted(&self) {
         let Some((name, wasm)) = self.works().wanted.take() else { return };
-        self.compile_ahead(&name, &wasm);
+        drop(self.compile_ahead(&name, &wasm));
     }
 
-    /// Compiles a component while others may change something.
-    pub(super) fn compile_ahead(&self, name: &str, wasm: &[u8]) {
+    /// Compiles a component while others may change something, and takes the registry in hand with it.
+    pub(super) fn compile_ahead(&self, name: &str, wasm: &[u8]) -> MutexGuard<'_, RoadWorks> {
         let loaded = self.engine.load(name, wasm);
         let digest = hex::encode(Sha256::digest(wasm));
-        self.works().ahead.insert((name.to_owned(), digest), loaded);
+        let mut works = self.works();
+        works.ahead.insert((name.to_owned(), digest), loaded);
+        works
     }
 }
 
