@@ -46,7 +46,8 @@ use crate::{
 /// The components of a host, and of all replicas that have the same store.
 #[derive(Debug)]
 pub struct Registry {
-    /// Held while a version is tried and taken: one at a time. Nobody holds it for a compiler.
+    /// Held while a version is tried and taken: one at a time. What comes by the folder, by an upload or from another replica is
+    /// compiled before; only a build that this host never compiled, and that somebody is about to use, is compiled in it.
     works: Mutex<RoadWorks>,
     engine: Arc<Engine>,
     /// For whoever only wants to know: as of the newest change.

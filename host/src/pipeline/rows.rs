@@ -39,7 +39,6 @@ pub(super) type Open<'a> = dyn FnMut(&Place) -> Result<StageWriter, Fault> + 'a;
 
 /// Rows of an output, with where they go.
 struct Made {
-    place: usize,
     lineage: Lineage,
     rows: RecordBatch,
     sorted: Sorted,
@@ -75,8 +74,8 @@ impl Rows {
         let last = letters.last().map_or("", |letter| letter.error.as_str());
         self.failures.add(counts.records, counts.rejected + counts.broken, last)?;
         let mut emitted: Vec<u32> = Vec::with_capacity(batch.len());
-        for Made { place, lineage, rows, sorted } in made {
-            let name = &self.outputs[place].name;
+        for Made { lineage, rows, sorted } in made {
+            let name = &self.outputs[sorted.output()].name;
             *counts.rows.entry(name.clone()).or_default() += rows.num_rows() as u64;
             files.write(sorted, open)?;
             emitted.extend(lineage);
@@ -122,20 +121,20 @@ impl Rows {
                     letters.push(DeadLetter { index, stage, transform, class, field, error });
                 }
             }
-            all.push(Made { place, lineage, rows, sorted });
+            all.push(Made { lineage, rows, sorted });
         }
         let sort = |made: Made| {
             if refused.is_empty() {
                 return Ok(made);
             }
-            let Made { place, lineage, rows, .. } = made;
+            let Made { lineage, rows, sorted } = made;
             let kept: Vec<bool> = lineage.iter().map(|index| !refused.contains(index)).collect();
             let lineage: Lineage =
                 lineage.into_iter().filter(|index| !refused.contains(index)).collect();
             let rows = filter_record_batch(&rows, &kept.into())
                 .map_err(|error| Fault::bug("leave rows out").caused_by(error))?;
-            let sorted = files.sort(place, &rows)?;
-            Ok(Made { place, lineage, rows, sorted })
+            let sorted = files.sort(sorted.output(), &rows)?;
+            Ok(Made { lineage, rows, sorted })
         };
         all.into_iter().map(sort).collect()
     }

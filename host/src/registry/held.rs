@@ -51,11 +51,6 @@ impl<'a> Held<'a> {
         self.0.pick(name, pin)
     }
 
-    /// How often a current version of a component was chosen.
-    pub fn generation(&self, name: &str) -> u64 {
-        self.0.journal.log().component(name).map_or(0, |history| history.generation)
-    }
-
     /// What a pipeline writes, as far as it ran before.
     pub fn written(&self, pipeline: &str) -> Option<Vec<Output>> {
         self.0.written(pipeline)

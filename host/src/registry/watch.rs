@@ -59,7 +59,7 @@ impl Registry {
         let (mut notices, told) = Notices::of(path);
         loop {
             notices.keep();
-            // Nobody waits for a compiler.
+            // Compiled while others may change something.
             let turn = self.works().turn(users, &notices.take_renamed());
             let wait = match turn {
                 Next::Now => TURN,
