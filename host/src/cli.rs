@@ -8,6 +8,7 @@ mod flags;
 mod footer;
 mod produce;
 mod progress;
+mod repair;
 mod run;
 mod schema;
 mod validate;
@@ -53,6 +54,7 @@ enum Command {
     Run(run::Run),
     Validate(validate::Validate),
     Verify(verify::Verify),
+    Repair(repair::Repair),
     Explain(explain::Explain),
     Produce(produce::Produce),
     Schema(schema::Schema),
@@ -91,6 +93,7 @@ impl Cli {
                 Command::Run(run) => Box::pin(run.run()).await,
                 Command::Validate(validate) => validate.run().await,
                 Command::Verify(verify) => verify.run().await,
+                Command::Repair(repair) => repair.run().await,
                 Command::Explain(explain) => explain.run().await,
                 Command::Produce(produce) => produce.run().await,
                 Command::Schema(schema) => schema.run(),

@@ -19,10 +19,11 @@ mod v0_1;
 mod wait;
 
 use std::{
+    collections::BTreeMap,
     fmt, iter,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         mpsc::{RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -37,6 +38,7 @@ use self::{cache::Cache, guest::Guest, instance::Running, limits::EPOCH, metrics
 pub use self::{
     compile::{Compiler, child as compile_child},
     instance::Instance,
+    lines::LogRate,
     metrics::GuestMetrics,
 };
 use crate::{
@@ -46,12 +48,17 @@ use crate::{
     schema::Descriptor,
 };
 
+/// Interruptions of the compiler, one after the other, after which a component is refused.
+const MAX_INTERRUPTIONS: u32 = 3;
+
 /// Loads components. One a process.
 pub struct Engine {
     engine: wasmtime::Engine,
     linker: Linker<Guest>,
     cache: Cache,
     compiler: Compiler,
+    /// How often the compiler was interrupted since it last came to an end, by digest.
+    interrupted: Mutex<BTreeMap<String, u32>>,
     /// Ends the thread that counts epochs when it is dropped.
     _ticker: Sender<()>,
 }
@@ -87,6 +94,8 @@ impl fmt::Debug for Component {
 pub struct GuestContext {
     /// The pipeline.
     pub pipeline: String,
+    /// What all instances of a transform share.
+    pub log_rate: Arc<LogRate>,
 }
 
 /// The records of a batch, as a transform takes them.
@@ -149,7 +158,8 @@ impl Engine {
             });
         link.map_err(|error| Fault::bug("link the host's functions").caused_by(error))?;
         let ticker = tick(engine.clone())?;
-        Ok(Arc::new(Self { engine, linker, cache, compiler, _ticker: ticker }))
+        let interrupted = Mutex::default();
+        Ok(Arc::new(Self { engine, linker, cache, compiler, interrupted, _ticker: ticker }))
     }
 
     /// Whether a component of this digest was compiled before, so that loading it takes no time.
@@ -169,7 +179,7 @@ impl Engine {
             Some(compiled) => (compiled, None),
             None => {
                 let start = Instant::now();
-                let artefact = self.compiler.compile(name, wasm)?;
+                let artefact = self.compile(name, &digest, wasm)?;
                 let compiled = self.cache.store(&self.engine, name, &digest, &artefact)?;
                 (compiled, Some(start.elapsed()))
             }
@@ -188,6 +198,26 @@ impl Engine {
             compiled_in,
             series: Arc::default(),
         }))
+    }
+
+    /// Compiles. One whose compiler is interrupted again and again is taken for the reason of it: nobody tries it for ever.
+    fn compile(&self, name: &str, digest: &str, wasm: &[u8]) -> Result<Vec<u8>, Fault> {
+        let compiled = self.compiler.compile(name, wasm);
+        let Err(fault) = &compiled else { return compiled };
+        if fault.code != Some(compile::INTERRUPTED) {
+            return compiled;
+        }
+        let mut interrupted =
+            self.interrupted.lock().expect("nothing panics while it holds this lock");
+        let times = interrupted.entry(digest.to_owned()).or_default();
+        *times += 1;
+        if *times < MAX_INTERRUPTIONS {
+            return compiled;
+        }
+        *times = 0;
+        let text =
+            format!("component {name} can't be compiled, {MAX_INTERRUPTIONS} times: {fault}");
+        Err(Fault::transform(text).help("if it is not the component's fault, upload it"))
     }
 }
 
@@ -226,7 +256,7 @@ impl Component {
     /// # Errors
     /// When it traps, passes a limit, or describes what can't be.
     pub fn look(self: &Arc<Self>) -> Result<(), Fault> {
-        let context = GuestContext { pipeline: String::new() };
+        let context = GuestContext { pipeline: String::new(), log_rate: Arc::default() };
         let described =
             Running::new(Arc::clone(self), &context, &Limits::default(), None)?.describe("{}");
         match described {

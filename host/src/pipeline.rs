@@ -23,6 +23,7 @@ mod link;
 mod meters;
 mod plan;
 mod prepare;
+pub mod repair;
 mod rows;
 mod running;
 mod shared;
@@ -35,6 +36,7 @@ mod worker;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use serde::Deserialize;
 use tokio::{
     runtime::Handle,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -44,15 +46,15 @@ use tokio::{
 pub use self::{
     changes::Change,
     files::paths as files,
-    status::{Behind, Origin, PipelineStatus, RunningTransform, State},
+    status::{Behind, Origin, PipelineStatus, Refused, RunningTransform, State},
 };
 use self::{
-    committer::Committer,
+    committer::{Committer, Standing},
     fleet::{Fleet, Planned, Taken},
     keeper::{Keeper, Keeping},
     plan::Plan,
     prepare::Prepared,
-    running::{EPOCH, Surroundings},
+    running::Surroundings,
 };
 use crate::{
     budget::Budget,
@@ -60,7 +62,7 @@ use crate::{
     engine::{Compiler, Engine},
     events::Events,
     fault::Fault,
-    registry::{Desired, History, Outcome, Place, Registry, Users, Watch},
+    registry::{Desired, History, Outcome, Place, Registry, Users, Watch, Wish},
     store::Store,
 };
 
@@ -108,11 +110,11 @@ impl Runtime {
         blocking(move || {
             let fleet = fleet(host, handle.clone(), Events::default())?;
             for pipeline in pipelines {
-                fleet.add(pipeline, Origin::Api, Desired::default());
+                fleet.add(pipeline, Origin::Api, Wish::default());
             }
             let find = |(pipeline, prepared, plan): Planned| {
-                let log = Committer::inspect(&prepared.store, &pipeline.name, EPOCH);
-                Ok(finding(&pipeline, &prepared, &plan, handle.block_on(log)?))
+                let log = Committer::inspect(&prepared.store, &pipeline.name);
+                Ok(finding(&pipeline, &prepared, &plan, &handle.block_on(log)?))
             };
             fleet.validate()?.into_iter().map(find).collect()
         })
@@ -127,8 +129,11 @@ impl Runtime {
     /// What others may see and do of it, for as long as it runs.
     pub fn control(&self) -> Control {
         let (fleet, end) = (Arc::clone(&self.fleet), Arc::clone(&self.end));
-        let one = || Arc::new(Semaphore::new(1));
-        Control { fleet, end, components: one(), pipelines: one() }
+        Control {
+            fleet,
+            end,
+            turns: Arc::new(std::array::from_fn(|_| Arc::new(Semaphore::new(1)))),
+        }
     }
 
     /// Waits until somebody wants the host to end.
@@ -141,7 +146,10 @@ impl Runtime {
     /// # Errors
     /// The first pipeline's fault; the others are drained all the same.
     pub async fn drain(self, timeout: Duration) -> Result<(), Fault> {
-        self.fleet.drain(timeout).await
+        let Self { fleet, end: _, _keeping: keeping, _watch: watch } = self;
+        // Nothing is taken in any more that could not be tried in peace.
+        drop((keeping, watch));
+        fleet.drain(timeout).await
     }
 }
 
@@ -150,14 +158,37 @@ impl Runtime {
 pub struct Control {
     fleet: Arc<Fleet>,
     end: Arc<Notify>,
-    components: Arc<Semaphore>,
-    pipelines: Arc<Semaphore>,
+    turns: Arc<[Arc<Semaphore>; 4]>,
 }
 
-/// The right to change components, or pipelines: there is one each. Whoever waits for it holds neither a thread nor a body in
-/// memory.
+/// What people change, one at a time of each kind: nobody who wants to pause a pipeline waits for an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Components come and go.
+    Components,
+    /// An earlier version of a component is chosen.
+    Versions,
+    /// Pipelines come, change and go.
+    Pipelines,
+    /// Pipelines are paused, stopped, started.
+    Wishes,
+}
+
+/// The right to change something. Whoever waits for it holds neither a thread nor a body in memory.
 #[derive(Debug)]
 pub struct Turn(OwnedSemaphorePermit);
+
+/// How a definition is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct How {
+    /// Only say what would come of it.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// If it does not name the topics of its log, begin a new epoch of the log with those that it names.
+    #[serde(default)]
+    pub new_epoch: bool,
+}
 
 /// What became of a definition that was put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,10 +201,26 @@ pub enum Put {
     InFile(String),
 }
 
+/// What became of a pipeline that was to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is forgotten.
+    Gone,
+    /// A file defines it: nothing has changed.
+    InFile(String),
+    /// There was none.
+    Unknown,
+}
+
 impl Control {
     /// What each pipeline is doing.
     pub fn pipelines(&self) -> Vec<PipelineStatus> {
         self.fleet.status()
+    }
+
+    /// Definitions that no pipeline runs, nor shows.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.fleet.refused()
     }
 
     /// What a pipeline is doing, and its definition.
@@ -192,8 +239,7 @@ impl Control {
         Ok(read.pop().expect("one that was read without a problem is a pipeline"))
     }
 
-    /// Registers a pipeline, or changes it, if it can run: else what ran before runs on. A dry run only says what would come
-    /// of it.
+    /// Registers a pipeline, or changes it, if it can run: else what ran before runs on.
     ///
     /// # Errors
     /// Why not: then nothing has changed.
@@ -201,14 +247,14 @@ impl Control {
         &self,
         turn: Turn,
         pipeline: config::Pipeline,
-        dry_run: bool,
+        how: How,
     ) -> Result<Put, Fault> {
         self.change(turn, move |fleet| {
             if let Some((Origin::File(file), ..)) = fleet.known(&pipeline.name) {
                 return Ok(Put::InFile(file));
             }
             let text = pipeline.written.text().to_owned();
-            match fleet.define(pipeline, &Origin::Api, Some(&text), dry_run)? {
+            match fleet.define(pipeline, &Origin::Api, Some(&text), how)? {
                 Taken::Created => Ok(Put::Created),
                 Taken::Changed(changes) => Ok(Put::Changed(changes)),
             }
@@ -216,23 +262,25 @@ impl Control {
         .await
     }
 
-    /// Forgets a pipeline that was registered, and drains it. Its log and its files stay. The file that defines it, if one
-    /// does: then nothing has changed.
+    /// Forgets a pipeline that was registered, and drains it. Its log and its files stay.
     ///
     /// # Errors
     /// The store does not answer.
-    pub async fn delete(&self, turn: Turn, name: String) -> Result<Option<String>, Fault> {
+    pub async fn delete(&self, turn: Turn, name: String) -> Result<Deleted, Fault> {
         self.change(turn, move |fleet| {
             if let Some((Origin::File(file), ..)) = fleet.known(&name) {
-                return Ok(Some(file));
+                return Ok(Deleted::InFile(file));
             }
             let mut held = fleet.registry.hold();
             held.follow()?;
-            held.forget(&name)?;
+            // Also one that no host could make a pipeline of.
+            let was_there = held.forget(&name)?;
+            fleet.forget_stray(&name);
             let running = fleet.take_out(&name);
             drop(held);
+            let runs = running.is_some();
             fleet.end(running);
-            Ok(None)
+            Ok(if was_there || runs { Deleted::Gone } else { Deleted::Unknown })
         })
         .await
     }
@@ -245,8 +293,8 @@ impl Control {
         self.change(turn, move |fleet| {
             let mut held = fleet.registry.hold();
             held.follow()?;
-            held.desire(&name, desired)?;
-            fleet.desire(&name, desired);
+            let wish = held.desire(&name, desired)?;
+            fleet.desire(&name, wish);
             Ok(())
         })
         .await
@@ -267,20 +315,13 @@ impl Control {
         self.fleet.users(component)
     }
 
-    /// Waits for the right to change components.
+    /// Waits for the right to change something of a kind.
     ///
     /// # Errors
     /// Never: it is there for as long as this is.
-    pub async fn components_turn(&self) -> Result<Turn, Fault> {
-        turn(&self.components).await
-    }
-
-    /// Waits for the right to change pipelines: nobody has it for as long as an upload takes.
-    ///
-    /// # Errors
-    /// Never: it is there for as long as this is.
-    pub async fn pipelines_turn(&self) -> Result<Turn, Fault> {
-        turn(&self.pipelines).await
+    pub async fn turn(&self, kind: Kind) -> Result<Turn, Fault> {
+        let turn = Arc::clone(&self.turns[kind as usize]).acquire_owned().await;
+        turn.map(Turn).map_err(|closed| Fault::bug("nobody gets a turn").caused_by(closed))
     }
 
     /// Takes an uploaded component in: see [`Registry::upload`].
@@ -328,11 +369,6 @@ impl Control {
     }
 }
 
-async fn turn(turns: &Arc<Semaphore>) -> Result<Turn, Fault> {
-    let turn = Arc::clone(turns).acquire_owned().await;
-    turn.map(Turn).map_err(|closed| Fault::bug("nobody gets a turn").caused_by(closed))
-}
-
 async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
@@ -340,7 +376,12 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// What is to be run, in a line.
-fn finding(pipeline: &config::Pipeline, prepared: &Prepared, plan: &Plan, next: u64) -> String {
+fn finding(
+    pipeline: &config::Pipeline,
+    prepared: &Prepared,
+    plan: &Plan,
+    log: &Standing,
+) -> String {
     let topics = pipeline.source.topics.join(", ");
     let transforms: String = plan
         .transforms
@@ -348,9 +389,11 @@ fn finding(pipeline: &config::Pipeline, prepared: &Prepared, plan: &Plan, next: 
         .map(|t| format!("{} {} ({}) -> ", t.name, t.version, &t.sha256[..12]))
         .collect();
     let outputs: Vec<_> = plan.outputs.iter().map(|output| output.name.as_str()).collect();
-    let log = match next.checked_sub(1) {
-        None => "begins a new log".to_owned(),
-        Some(newest) => format!("goes on after manifest {newest}"),
+    let log = match (log.epoch, log.next.checked_sub(1)) {
+        (1, None) => "begins a new log".to_owned(),
+        (epoch, None) => format!("begins epoch {epoch} of its log"),
+        (1, Some(newest)) => format!("goes on after manifest {newest}"),
+        (epoch, Some(newest)) => format!("goes on after manifest {newest} of epoch {epoch}"),
     };
     let (name, outputs, url) = (&pipeline.name, outputs.join(", "), prepared.store.url());
     format!("{name}: {topics} -> {transforms}{outputs} at {url}; {log}")

@@ -10,6 +10,7 @@
 //! counts only if its digest is new to the history of its name. So a restart changes nothing, and never undoes a rollback;
 //! a file that is deleted changes nothing either.
 
+mod ahead;
 mod find;
 mod folder;
 mod held;
@@ -23,16 +24,16 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use self::{folder::Folder, journal::Journal, log::Log, road::RoadWorks};
+use self::{ahead::Ahead, folder::Folder, journal::Journal, log::Log, road::RoadWorks};
 pub use self::{
     held::Held,
-    log::{Desired, History, Refusal, Registered, Road, Version},
+    log::{Desired, History, Refusal, Registered, Road, Version, Wish},
     watch::Watch,
 };
 use crate::{
@@ -46,10 +47,11 @@ use crate::{
 /// The components of a host, and of all replicas that have the same store.
 #[derive(Debug)]
 pub struct Registry {
-    /// Held while a version is tried and taken: one at a time. What comes by the folder, by an upload or from another replica is
-    /// compiled before; only a build that this host never compiled, and that somebody is about to use, is compiled in it.
+    /// Held while a version is tried and taken: one at a time. It is compiled before.
     works: Mutex<RoadWorks>,
     engine: Arc<Engine>,
+    /// Held by whoever has the components of a pipeline compiled.
+    preparing: Mutex<()>,
     /// For whoever only wants to know: as of the newest change.
     shown: Arc<Mutex<Log>>,
 }
@@ -163,11 +165,11 @@ impl Registry {
             running: BTreeMap::new(),
             stuck: BTreeMap::new(),
             wanted: None,
-            ahead: BTreeMap::new(),
+            ahead: Ahead::default(),
             trouble: None,
             shown: Arc::clone(&shown),
         };
-        Ok(Self { works: Mutex::new(works), engine, shown })
+        Ok(Self { works: Mutex::new(works), engine, preparing: Mutex::default(), shown })
     }
 
     /// Takes it in hand: nothing of it changes until the answer is dropped.
@@ -204,7 +206,7 @@ impl Registry {
     /// # Errors
     /// There is no such version, a pipeline objects to it, or the store does not answer: then nothing has changed.
     pub fn roll_back(&self, users: &dyn Users, name: &str, digest: &str) -> Result<Outcome, Fault> {
-        self.works().roll_back(users, name, digest)
+        self.compile_version(name, digest).roll_back(users, name, digest)
     }
 
     /// Forgets a component that nobody uses, and deletes its file.
@@ -216,7 +218,8 @@ impl Registry {
     }
 
     fn works(&self) -> MutexGuard<'_, RoadWorks> {
-        self.works.lock().expect("nothing panics while it holds this lock")
+        // A component that makes the host panic must not keep the others: each step ends before the next begins.
+        self.works.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::folders;
 
-/// How many records a case has.
-pub(crate) const RECORDS: usize = 40;
+/// How many records a case has, unless it says otherwise.
+const RECORDS: usize = 40;
 
 /// A case.
 #[derive(Debug)]
@@ -31,6 +31,9 @@ pub(crate) struct Expected {
     transform: BTreeMap<String, Value>,
     /// Of the pipeline.
     max_failure_ratio: Option<f64>,
+    /// How many records there are.
+    #[serde(default = "usual")]
+    pub count: usize,
     /// Records that differ from `{"act":"fine N"}`, where N is the offset. Only these do anything but come out as a row.
     #[serde(default, rename = "record")]
     pub records: Vec<Record>,
@@ -47,6 +50,8 @@ pub(crate) struct Expected {
 pub(crate) struct Record {
     /// Where it lies.
     pub offset: usize,
+    /// The last of several in a row.
+    through: Option<usize>,
     /// What it tells the component to do.
     act: String,
     /// What becomes of it; by default a row.
@@ -98,6 +103,17 @@ pub(crate) enum Outcome {
     Refused(Refused),
 }
 
+const fn usual() -> usize {
+    RECORDS
+}
+
+impl Record {
+    fn each(&self) -> impl Iterator<Item = Self> {
+        let through = self.through.unwrap_or(self.offset);
+        (self.offset..=through).map(|offset| Self { offset, through: None, ..self.clone() })
+    }
+}
+
 impl Case {
     /// Reads a case from its folder.
     pub(crate) fn read(name: &str) -> Self {
@@ -108,6 +124,7 @@ impl Case {
 
     fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut expected: Expected = toml::from_str(text).map_err(|error| error.to_string())?;
+        expected.records = expected.records.iter().flat_map(Record::each).collect();
         let outcome = match (expected.refused.take(), expected.failed.take()) {
             (Some(_), Some(_)) => return Err("it is either refused or failed".to_owned()),
             (Some(refused), None) => Outcome::Refused(refused),
@@ -128,8 +145,9 @@ impl Case {
         }
         for (place, record) in expected.records.iter().enumerate() {
             let before = place.checked_sub(1).map(|before| expected.records[before].offset);
-            if record.offset >= RECORDS || before >= Some(record.offset) {
-                return Err(format!("offset {}: they rise, up to {RECORDS}", record.offset));
+            let count = expected.count;
+            if record.offset >= count || before >= Some(record.offset) {
+                return Err(format!("offset {}: they rise, up to {count}", record.offset));
             }
             let is_letter = record.class.is_some();
             let stops = matches!(outcome, Outcome::Failed(_));
@@ -143,7 +161,9 @@ impl Case {
 
     /// What is at an offset, if it is not fine.
     pub(crate) fn record(&self, offset: usize) -> Option<&Record> {
-        self.expected.records.iter().find(|record| record.offset == offset)
+        let records = &self.expected.records;
+        let place = records.binary_search_by_key(&offset, |record| record.offset).ok()?;
+        Some(&records[place])
     }
 
     /// What the record at an offset tells the component to do.
@@ -189,6 +209,7 @@ pub(crate) fn nonsense_is_refused() {
         (&format!("[failed]\nsays = [\"a\"]\n{letter}"), "a dead letter"),
         (&format!("{letter}{letter}"), "they rise"),
         (&letter.replace('7', "40"), "they rise"),
+        (&letter.replace('7', "7\nthrough = 40"), "they rise"),
         (&format!("{letter}gone = true\n"), "a dead letter"),
         (&format!("{panic}class = \"TRAP\"\n"), "says why"),
         (&format!("{panic}says = [\"told to\"]\n"), "says why"),

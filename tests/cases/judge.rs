@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 use tidemill_tests::{host::Site, reader};
 
-use crate::{
-    case::{Case, RECORDS},
-    component::digest,
-};
+use crate::{case::Case, component::digest};
 
 /// Each record is a row, or a dead letter with its class and its reason, or gone.
 pub(crate) fn each_record(case: &Case, site: &Site, topic: &str, wasm: &[u8]) {
@@ -39,7 +36,8 @@ pub(crate) fn rows(case: &Case, site: &Site) {
     let stays = |offset: &usize| {
         case.record(*offset).is_none_or(|record| record.class.is_none() && !record.gone)
     };
-    let mut expected: Vec<_> = (0..RECORDS).filter(stays).map(|offset| case.act(offset)).collect();
+    let mut expected: Vec<_> =
+        (0..case.expected.count).filter(stays).map(|offset| case.act(offset)).collect();
     expected.sort();
     let found = reader::query(
         &site.place,

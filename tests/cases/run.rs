@@ -9,7 +9,7 @@ use tidemill_tests::{
 };
 
 use crate::{
-    case::{Case, Outcome, RECORDS},
+    case::{Case, Outcome},
     component,
     healthy::{self, Healthy},
     judge,
@@ -51,18 +51,18 @@ pub(crate) fn run(case: &Case) {
 impl Run<'_> {
     /// Each record becomes what is said of it.
     fn runs(&mut self) {
-        self.produce(0, RECORDS);
+        self.produce(0, self.case.expected.count);
         self.install(&self.wasm);
         let host = self.site.run().ready();
         self.goes_on(&host);
-        self.committed(&host, &self.case.name, RECORDS as u64);
+        self.committed(&host, &self.case.name, self.case.expected.count as u64);
         self.ends(host, 0);
         judge::each_record(self.case, &self.site, &self.topic, &self.wasm);
     }
 
     /// The pipeline stops, and writes nothing.
     fn fails(&mut self, code: Option<&str>, says: &[String]) {
-        self.produce(0, RECORDS);
+        self.produce(0, self.case.expected.count);
         self.install(&self.wasm);
         let host = self.site.run();
         let reason = eventually("the pipeline fails", 40, || {
@@ -85,7 +85,7 @@ impl Run<'_> {
     /// A component that runs is to be replaced by this one, which is refused: the old one runs on. A host that has no
     /// other one does not even start with it.
     fn is_refused(&mut self, says: &[String]) {
-        let half = RECORDS / 2;
+        let half = self.case.expected.count / 2;
         self.produce(0, half);
         let before = guest(BEFORE);
         self.install(&before);
@@ -106,9 +106,9 @@ impl Run<'_> {
             assert!(reason.contains(text), "{reason} does not say {text}");
         }
         self.never_starts(says);
-        self.produce(half, RECORDS);
+        self.produce(half, self.case.expected.count);
         self.goes_on(&host);
-        self.committed(&host, &self.case.name, RECORDS as u64);
+        self.committed(&host, &self.case.name, self.case.expected.count as u64);
         self.ends(host, 0);
         judge::each_record(self.case, &self.site, &self.topic, &before);
     }

@@ -1,10 +1,11 @@
 //! A component made to exhaust the compiler: it is refused, and the host does not even notice.
 
+use rustix::process::Signal;
 use tidemill_tests::{eventually, host::StoreKind};
 
 use crate::{
     identity::Identity,
-    swaps::{build, digest, judged, runs, site},
+    swaps::{build, digest, judged, refused, runs, site},
 };
 
 /// Local variables of the one function: as many as a function may have.
@@ -101,4 +102,30 @@ fn a_component_made_to_exhaust_the_compiler_is_refused_and_the_host_lives() {
     host.drain();
     identity.judge(&site);
     judged(&site, [0, 1]);
+}
+
+/// Somebody else ends the compiler, as a system that is short of memory does: that says nothing of the component, unless it
+/// happens each time.
+#[test]
+fn a_compiler_that_is_ended_from_outside_is_no_fault_of_the_component_at_first() {
+    let mut identity = Identity::new(1);
+    let site = site(StoreKind::Folder, &identity);
+    let host = site.run().ready();
+    let bomb = bomb();
+    site.rename_into("transforms/stamped.wasm", &bomb);
+    for time in 1..=3 {
+        let compiler = eventually("it is being compiled", 60, || {
+            let begun = host.events("compiling").into_iter().filter(|e| e["bytes"] == bomb.len());
+            (begun.count() == time).then_some(())?;
+            host.children().into_iter().next()
+        });
+        assert!(host.events("component refused").is_empty(), "{}", host.log());
+        rustix::process::kill_process(compiler, Signal::KILL).expect("it is there");
+    }
+    let reason = refused(&host, &bomb);
+    assert!(reason.contains("3 times") && reason.contains("SIGKILL"), "{reason}");
+    identity.produce(100);
+    identity.committed(&site, 30);
+    host.drain();
+    identity.judge(&site);
 }

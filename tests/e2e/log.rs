@@ -4,11 +4,15 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-/// The manifests of a pipeline, in order.
+/// The manifests of a pipeline, in order, of all epochs.
 pub(crate) fn manifests(store: &Path, pipeline: &str) -> Vec<Value> {
-    let folder = store.join("_log").join(pipeline).join("e0001");
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let below = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        entries.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>()
+    };
+    let epochs = below(&store.join("_log").join(pipeline));
+    let epochs = epochs.iter().filter(|folder| !folder.ends_with("stage"));
+    let mut paths: Vec<_> = epochs.flat_map(|epoch| below(epoch)).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
     paths.iter().filter_map(|path| serde_json::from_slice(&fs::read(path).ok()?).ok()).collect()

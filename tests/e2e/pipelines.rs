@@ -335,6 +335,96 @@ fn a_log_stays_with_its_topics_and_a_registered_pipeline_with_its_definition() {
     judge(&site, "p", 20);
 }
 
+/// A topic that is given up is not read, and nothing of it is lost or doubled when it is taken up again.
+#[test]
+fn a_new_epoch_goes_on_with_other_topics() {
+    for kind in [StoreKind::Folder, StoreKind::S3] {
+        let (first, second) = (topic(1), topic(1));
+        let site = Site::new(kind);
+        let define = |topics: &[&String]| {
+            let mut definition = copy("p", &first);
+            definition["source"]["kafka"]["topics"] = json!(topics);
+            site.write(&file("p"), definition.to_string());
+        };
+        let repair = |more: &[&str]| {
+            let output = site.tidemill(&[&["repair", "p", "--new-epoch"], more].concat());
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+            said
+        };
+        let refused = |host: &Host, text: &str| {
+            let says =
+                || Some(status(host, "p")["refused"].as_str()?.contains(text)).filter(|says| *says);
+            eventually("the definition is refused", 40, says);
+        };
+        define(&[&first]);
+        let host = site.run().ready();
+        produce(&first, 10);
+        committed(&site, "p", 10);
+        assert!(repair(&["--yes"]).contains("no new epoch is needed"));
+
+        define(&[&second]);
+        refused(&host, "positions of topic");
+        let shown = repair(&[]);
+        for says in [
+            format!("{first}/0 is given up at offset 10"),
+            format!("{second} begins"),
+            "--yes".to_owned(),
+        ] {
+            assert!(shown.contains(&says), "{says}: {shown}");
+        }
+        produce(&first, 10);
+        committed(&site, "p", 20);
+        let done: Value = serde_json::from_str(&repair(&["--yes", "--json"])).expect("it is JSON");
+        assert_eq!((&done["done"], &done["gives_up"]), (&json!(true), &json!([[first, 0, 20]])));
+        produce(&first, 5);
+        produce(&second, 7);
+        committed(&site, "p", 27);
+        becomes(&host, "p", "RUNNING");
+
+        // Nobody is asked to read again what was given up, until a later epoch does, from where it stood.
+        define(&[&second, &first]);
+        refused(&host, "gave topic");
+        repair(&["--yes"]);
+        committed(&site, "p", 32);
+        host.drain();
+        site.verify();
+        let sql = "SELECT count(*), count(DISTINCT (_kafka_topic, _kafka_offset)) FROM rows";
+        let found = reader::query(&site.place, "data/p/records", sql);
+        assert_eq!(json!(found), json!([[32, 32]]));
+    }
+}
+
+#[test]
+fn a_new_epoch_begins_over_rest() {
+    let (first, second) = (topic(1), topic(1));
+    let site = Site::new(StoreKind::S3);
+    let host = site.run().ready();
+    let put = |query: &str, topic: &str| {
+        ask(&host, "PUT", &format!("/v1/pipelines/p{query}"), &copy("p", topic))
+    };
+    assert_eq!(put("?new_epoch=true", &first).0, 201, "a new log needs none");
+    produce(&first, 10);
+    committed(&site, "p", 10);
+    let (code, problem) = put("", &second);
+    assert_eq!((code, &problem["code"]), (422, &json!("OTHER_LOG")), "{problem}");
+    assert!(problem["detail"].to_string().contains("?new_epoch=true"), "{problem}");
+    assert_eq!(put("?new_epoch=true&dry_run=true", &second).0, 200);
+    assert_eq!(put("", &second).0, 422, "that was only a try");
+    let (code, answer) = put("?new_epoch=true", &second);
+    assert_eq!((code, answer["changes"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
+    produce(&first, 5);
+    produce(&second, 7);
+    committed(&site, "p", 17);
+    assert_eq!(put("?new_epoch=true", &first).0, 200);
+    committed(&site, "p", 22);
+    assert_eq!(put("?new_epoch=true", &first).1["changes"], json!([]));
+    host.drain();
+    site.verify();
+    let epochs = fs::read_dir(site.store.join("_log/p")).expect("it has a log").count();
+    assert_eq!(epochs, 3, "the same again begins none");
+}
+
 #[test]
 fn what_is_registered_on_one_replica_runs_on_all() {
     let topic = topic(4);
@@ -381,6 +471,36 @@ fn what_is_registered_on_one_replica_runs_on_all() {
     assert_eq!(json!(found), json!([[200, 200]]));
 }
 
+/// A person who starts a failed pipeline again does so on all hosts that have it.
+#[test]
+fn what_failed_everywhere_starts_everywhere() {
+    let topic = topic(2);
+    let site = Site::new(StoreKind::Folder);
+    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
+    let (one, two) = (site.run().ready(), site.run().ready());
+    let mut definition = copy("p", &topic);
+    definition["source"]["kafka"]["format"] = json!("json");
+    definition["transforms"] = json!([{ "component": "misbehaves", "on_error": "fail" }]);
+    definition["outputs"] = json!({ "done": {} });
+    assert_eq!(ask(&one, "PUT", "/v1/pipelines/p", &definition).0, 201);
+    let runs = |host: &Host| host.events("the pipeline runs").len();
+    for host in [&one, &two] {
+        becomes(host, "p", "RUNNING");
+    }
+    let poison = |partition| Record::of(partition, r#"{"act":"reject"}"#);
+    kafka::produce(&topic, [poison(0), poison(1)], &[]);
+    for host in [&one, &two] {
+        becomes(host, "p", "FAILED");
+    }
+    let before = (runs(&one), runs(&two));
+    wish(&one, "p", "start");
+    for (host, before) in [(&one, before.0), (&two, before.1)] {
+        eventually("it starts again", 40, || (runs(host) > before).then_some(()));
+        becomes(host, "p", "FAILED");
+    }
+    assert_eq!(log::records(&site.store, "p"), 0);
+}
+
 #[test]
 fn twenty_pipelines_run_and_one_that_fails_for_ever_disturbs_none() {
     let topic = topic(2);
@@ -411,7 +531,10 @@ fn twenty_pipelines_run_and_one_that_fails_for_ever_disturbs_none() {
     assert!(failed["reason"].to_string().contains("told to panic"), "{failed}");
     let waiting = becomes(&host, "waiting", "FAILED");
     assert!(waiting["reason"].to_string().contains("there is no topic"), "{waiting}");
-    assert!(host.log().contains("unknown key `sorce`"), "{}", host.log());
+    let (_, all) = ask(&host, "GET", "/v1/pipelines", &Value::Null);
+    let stray = &all["refused"][0];
+    assert_eq!(stray["origin"], json!({ "file": "pipelines/wrong.yaml" }), "{all}");
+    assert!(stray["reason"].to_string().contains("unknown key `sorce`"), "{stray}");
     let (code, body) = host.get("/readyz").expect("the host answers");
     assert!(code == 503 && body.contains("failing") && body.contains("waiting"), "{body}");
     kafka::create_topic(&later, 1, &[]);
@@ -422,6 +545,10 @@ fn twenty_pipelines_run_and_one_that_fails_for_ever_disturbs_none() {
         assert_eq!(status(&host, name)["state"], "RUNNING");
     }
     committed(&site, "waiting", 10);
+    fs::remove_file(site.path().join(file("wrong"))).expect("it is there");
+    eventually("what is gone is not shown", 40, || {
+        (ask(&host, "GET", "/v1/pipelines", &Value::Null).1["refused"] == json!([])).then_some(())
+    });
     // A person may start it again: it fails again, and again alone.
     wish(&host, "failing", "start");
     eventually("it failed again", 40, || {

@@ -1,7 +1,9 @@
 //! Which versions of a component are taken: bad ones, half-written ones, deleted ones, pinned ones, and those that came
 //! while nobody looked.
 
-use std::{collections::BTreeMap, fs, io::Write as _, thread, time::Duration};
+use std::{
+    collections::BTreeMap, fs, io::Write as _, os::unix::fs::symlink, thread, time::Duration,
+};
 
 use serde_json::json;
 use tidemill_tests::{
@@ -86,6 +88,34 @@ fn a_file_that_is_written_slowly_is_loaded_once_it_is_whole() {
     host.drain();
     identity.judge(&site);
     assert_eq!(judged(&site, [0, 1]), BTreeMap::from([(1, 1)]));
+}
+
+/// As Kubernetes changes the files of a ConfigMap: links through a link that leads elsewhere at once.
+#[test]
+fn a_link_that_leads_elsewhere_is_another_version() {
+    let mut identity = Identity::new(1);
+    let site = site(StoreKind::Folder, &identity);
+    let folder = site.path().join("transforms");
+    fs::remove_file(site.path().join(FILE)).expect("it is there");
+    let lead = |version: u32| {
+        let (place, link) = (format!("..{version}"), folder.join("..next"));
+        fs::create_dir(folder.join(&place)).expect("there is none");
+        fs::write(folder.join(&place).join("stamped.wasm"), build(version)).expect("it is new");
+        symlink(&place, &link).expect("there is none");
+        fs::rename(link, folder.join("..data")).expect("it takes the place of the one before");
+    };
+    lead(0);
+    symlink("..data/stamped.wasm", site.path().join(FILE)).expect("there is none");
+    let host = site.run().ready();
+    identity.produce(50);
+    identity.committed(&site, 30);
+    lead(1);
+    runs(&host, &build(1));
+    identity.produce(50);
+    identity.committed(&site, 30);
+    host.drain();
+    identity.judge(&site);
+    assert_eq!(judged(&site, [0, 1]).len(), 2);
 }
 
 #[test]

@@ -297,6 +297,20 @@ impl Host {
         kib / 1024
     }
 
+    /// The processes that it has started and that still run.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn children(&self) -> Vec<Pid> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let threads = threads.expect("the host is there").flatten();
+        let children = threads
+            .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+            .collect::<Vec<_>>()
+            .join(" ");
+        children.split_whitespace().filter_map(|id| Pid::from_raw(id.parse().ok()?)).collect()
+    }
+
     /// Sends a signal.
     ///
     /// # Panics

@@ -41,6 +41,14 @@ export interface Pipeline {
   last_commit_age_seconds?: number | null;
 }
 
+/** A definition that no pipeline could be made of. */
+export interface Stray {
+  origin?: Record<string, unknown> | string | null;
+  name?: string | null;
+  reason: string;
+  since: string;
+}
+
 export interface Refusal {
   digest: string;
   reason: string;

@@ -1,6 +1,6 @@
 import { ApiError, Client } from "../api/client";
 import { Follower } from "../api/follow";
-import type { Component, HostEvent, Pipeline, Versions } from "../api/types";
+import type { Component, HostEvent, Pipeline, Stray, Versions } from "../api/types";
 import { clockOffset } from "./clock";
 import { History } from "./history";
 import { Builds } from "./builds";
@@ -23,6 +23,7 @@ export class Live {
   trouble: { text: string; suggestion: string } | null = null;
   hostVersion: string | null = null;
   pipelines: Pipeline[] = [];
+  strays: Stray[] = [];
   components: Component[] = [];
   /** Accepted builds of a component, by its name. */
   versions = new Map<string, number>();
@@ -91,7 +92,8 @@ export class Live {
       return;
     }
     const answer = await this.#client.ask("/v1/pipelines", AbortSignal.timeout(TIMEOUT_MS));
-    const { pipelines } = (await answer.json()) as { pipelines: Pipeline[] };
+    const { pipelines, refused } = (await answer.json()) as { pipelines: Pipeline[]; refused?: Stray[] };
+    this.strays = refused ?? [];
     this.#clockOffset = clockOffset(answer.headers.get("Date"), Date.now());
     const changed = changes(this.pipelines, pipelines);
     this.pipelines = pipelines;

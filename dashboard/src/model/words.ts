@@ -53,8 +53,7 @@ export function details(event: HostEvent): [string, string][] {
 }
 
 /** Where a pipeline is defined. */
-export function origin(pipeline: Pipeline): string | null {
-  const { origin } = pipeline;
+export function origin({ origin }: Pick<Pipeline, "origin">): string | null {
   if (!origin) {
     return null;
   }

@@ -1,5 +1,5 @@
 import type { Live } from "../model/live";
-import { byUrgency, needsAttention } from "../model/words";
+import { byUrgency, needsAttention, origin } from "../model/words";
 import { Icon } from "./icon";
 import { State } from "./state";
 import { For } from "./time";
@@ -8,10 +8,10 @@ import { For } from "./time";
 export function Attention({ live }: { live: Live }) {
   const all = byUrgency(live.pipelines.filter(needsAttention));
   const paused = live.pipelines.filter(({ state }) => state === "PAUSED").length;
-  if (live.pipelines.length === 0) {
+  if (live.pipelines.length + live.strays.length === 0) {
     return null;
   }
-  if (all.length === 0) {
+  if (all.length + live.strays.length === 0) {
     return (
       <p class="calm">
         <Icon shape="check" /> Nothing needs attention{paused > 0 ? `; ${paused} paused` : ""}
@@ -34,6 +34,16 @@ export function Attention({ live }: { live: Live }) {
             {reason && <p class="reason">{reason}</p>}
             {(awaits_mending || awaits_component) && <p>It goes on by itself when that is mended.</p>}
             {refused && <p class="reason">Its newest definition is refused, the one before runs on: {refused}</p>}
+          </li>
+        ))}
+        {live.strays.map((stray) => (
+          <li key={stray.name ?? origin(stray)}>
+            <strong>{stray.name ?? origin(stray)}</strong> is no pipeline
+            <span class="quiet">
+              {" "}
+              <For ts={stray.since} live={live} />
+            </span>
+            <p class="reason">{stray.reason}</p>
           </li>
         ))}
       </ul>

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{Problem, Shown};
 use crate::{
     config,
+    pipeline::Kind,
     registry::{History, Outcome, Refusal, Version},
 };
 
@@ -104,7 +105,7 @@ pub(super) async fn put(
             .suggest("use lower-case letters, digits and `-`, at most 63"));
     }
     let control = shown.control()?;
-    let turn = control.components_turn().await?;
+    let turn = control.turn(Kind::Components).await?;
     // Others wait for their turn meanwhile.
     let wasm = timeout(UPLOAD, Bytes::from_request(request, &())).await.map_err(|_| {
         let text = format!("the body did not come within {UPLOAD:?}");
@@ -134,7 +135,7 @@ pub(super) async fn roll_back(
     history(&shown, &name)?;
     let digest = digest.trim_start_matches("sha256:").to_ascii_lowercase();
     let control = shown.control()?;
-    match control.roll_back(control.components_turn().await?, name.clone(), digest).await? {
+    match control.roll_back(control.turn(Kind::Versions).await?, name.clone(), digest).await? {
         Outcome::Refused(reason) => {
             Err(Problem::new(StatusCode::CONFLICT, "COMPONENT_REFUSED", reason)
                 .suggest("what ran before runs on"))
@@ -150,7 +151,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     history(&shown, &name)?;
     let control = shown.control()?;
-    control.remove(control.components_turn().await?, name).await?;
+    control.remove(control.turn(Kind::Components).await?, name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,13 +6,13 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Problem, Shown};
 use crate::{
     config,
-    pipeline::{PipelineStatus, Put},
+    pipeline::{Deleted, How, Kind, PipelineStatus, Put},
     registry::Desired,
 };
 
@@ -25,18 +25,10 @@ struct Pipeline {
     definition: Value,
 }
 
-/// What the query of a PUT may say.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct How {
-    /// Only say what would come of it.
-    #[serde(default)]
-    dry_run: bool,
-}
-
-/// All pipelines.
+/// All pipelines, and definitions that none could be made of.
 pub(super) async fn list(State(shown): State<Shown>) -> Result<Json<Value>, Problem> {
-    Ok(Json(json!({ "pipelines": shown.control()?.pipelines() })))
+    let control = shown.control()?;
+    Ok(Json(json!({ "pipelines": control.pipelines(), "refused": control.refused() })))
 }
 
 /// One pipeline, with its definition.
@@ -66,7 +58,7 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let Query(how) = how.map_err(|rejection| {
         Problem::new(rejection.status(), "BAD_QUERY", rejection.body_text())
-            .suggest("the one thing to ask for is ?dry_run=true")
+            .suggest("what can be asked for is ?dry_run=true and ?new_epoch=true")
     })?;
     let text = String::from_request(request, &())
         .await
@@ -79,7 +71,7 @@ pub(super) async fn put(
             .suggest("write the same name in both")
             .errors(vec![config::Problem::at_key("name", "it is not the name in the address")]));
     }
-    let put = control.put(control.pipelines_turn().await?, pipeline, how.dry_run).await?;
+    let put = control.put(control.turn(Kind::Pipelines).await?, pipeline, how).await?;
     let (status, changes) = match put {
         Put::InFile(file) => return Err(in_file(&name, &file)),
         Put::Created if how.dry_run => (StatusCode::OK, Vec::new()),
@@ -97,11 +89,11 @@ pub(super) async fn delete(
     State(shown): State<Shown>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    described(&shown, &name)?;
     let control = shown.control()?;
-    match control.delete(control.pipelines_turn().await?, name.clone()).await? {
-        Some(file) => Err(in_file(&name, &file)),
-        None => Ok(StatusCode::NO_CONTENT),
+    match control.delete(control.turn(Kind::Pipelines).await?, name.clone()).await? {
+        Deleted::InFile(file) => Err(in_file(&name, &file)),
+        Deleted::Unknown => Err(no_pipeline(&name)),
+        Deleted::Gone => Ok(StatusCode::NO_CONTENT),
     }
 }
 
@@ -131,7 +123,7 @@ type Desire = Result<(StatusCode, Json<PipelineStatus>), Problem>;
 async fn desire(State(shown): State<Shown>, Path(name): Path<String>, desired: Desired) -> Desire {
     described(&shown, &name)?;
     let control = shown.control()?;
-    control.desire(control.pipelines_turn().await?, name.clone(), desired).await?;
+    control.desire(control.turn(Kind::Wishes).await?, name.clone(), desired).await?;
     Ok((StatusCode::ACCEPTED, Json(described(&shown, &name)?)))
 }
 

@@ -60,6 +60,17 @@ impl HostFlags {
         some(config::pipelines(&files, &host.pipelines, &host)?, &host)
     }
 
+    /// One of the host's pipelines.
+    pub(super) async fn one(&self, name: &str) -> Result<Pipeline, Fault> {
+        let mut pipelines = self.all().await?;
+        if let Some(place) = pipelines.iter().position(|pipeline| pipeline.name == name) {
+            return Ok(pipelines.swap_remove(place));
+        }
+        let known: Vec<_> = pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        let help = format!("the pipelines are {}", known.join(", "));
+        Err(Fault::config(format!("there is no pipeline `{name}`")).help(help))
+    }
+
     /// The host's settings and the pipelines of files; at least one.
     pub(super) fn load(&self) -> Result<(Host, Vec<Pipeline>), Fault> {
         let host = self.host()?;

@@ -35,15 +35,10 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) async fn run(self) -> Result<(), Fault> {
-        let mut pipelines = self.flags.all().await?;
-        if let Some(name) = &self.pipeline {
-            let known: Vec<_> = pipelines.iter().map(|pipeline| pipeline.name.clone()).collect();
-            pipelines.retain(|pipeline| pipeline.name == *name);
-            if pipelines.is_empty() {
-                let help = format!("the pipelines are {}", known.join(", "));
-                return Err(Fault::config(format!("there is no pipeline `{name}`")).help(help));
-            }
-        }
+        let pipelines = match &self.pipeline {
+            Some(name) => vec![self.flags.one(name).await?],
+            None => self.flags.all().await?,
+        };
         let mut reports = Vec::new();
         for pipeline in &pipelines {
             reports.push((pipeline.name.as_str(), check(pipeline, self.deep).await?));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{File, InputRange, Kind, Manifest, Published};
+use super::manifest::{File, Handover, InputRange, Kind, Manifest, Published};
 use crate::{fault::Fault, record::Lane};
 
 /// What all manifests below `next` together say.
@@ -13,6 +13,10 @@ pub struct Log {
     next: u64,
     prev: String,
     positions: BTreeMap<Lane, i64>,
+    /// Topics that this epoch does not read, though it has their positions.
+    given_up: BTreeSet<String>,
+    /// Once the epoch is sealed: what the next one does with its topics.
+    sealed: Option<Handover>,
     /// Every manifest below this is published.
     through: u64,
     /// And these.
@@ -53,17 +57,21 @@ pub struct Checkpoint {
     pub prev: String,
     /// Positions, by lane.
     pub positions: Vec<(Lane, i64)>,
+    /// Topics that the epoch does not read.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given_up: BTreeSet<String>,
 }
 
 impl Log {
     /// The log from a checkpoint on.
     pub fn resume(checkpoint: Checkpoint) -> Self {
-        let Checkpoint { seq, prev, positions, .. } = checkpoint;
+        let Checkpoint { v: _, seq, prev, positions, given_up } = checkpoint;
         let positions: BTreeMap<_, _> = positions.into_iter().collect();
         Self {
             next: seq,
             prev: prev.clone(),
             positions: positions.clone(),
+            given_up,
             through: seq,
             settled: Settled { prev, positions },
             ..Self::default()
@@ -90,6 +98,29 @@ impl Log {
         &self.positions
     }
 
+    /// Topics that this epoch does not read, though it has their positions.
+    pub fn given_up(&self) -> &BTreeSet<String> {
+        &self.given_up
+    }
+
+    /// Whether nothing can be appended any more: the pipeline goes on in the next epoch.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// What the first manifest of the next epoch says, once this one is sealed.
+    pub fn next_epoch(&self) -> Option<(Vec<InputRange>, Handover)> {
+        let handover = self.sealed.clone()?;
+        let kept =
+            self.positions.iter().filter(|(lane, _)| !handover.renewed.contains(&*lane.topic));
+        let input = |(lane, position): (&Lane, &i64)| InputRange {
+            lane: lane.clone(),
+            start: *position,
+            end: *position,
+        };
+        Some((kept.map(input).collect(), handover))
+    }
+
     /// What is known to be published, as a claim (rule 5: only what this writer did or read as claimed).
     pub fn published(&self) -> Published {
         Published { through: self.through, also: self.also.iter().copied().collect() }
@@ -113,7 +144,8 @@ impl Log {
     /// A checkpoint of all that is settled.
     pub fn checkpoint(&self) -> Checkpoint {
         let Settled { prev, positions } = self.settled.clone();
-        Checkpoint { v: 1, seq: self.through, prev, positions: positions.into_iter().collect() }
+        let positions = positions.into_iter().collect();
+        Checkpoint { v: 1, seq: self.through, prev, positions, given_up: self.given_up.clone() }
     }
 
     /// Whether a manifest continues the log. What does not must never be created: nobody could read past it.
@@ -124,11 +156,15 @@ impl Log {
         if manifest.seq != self.next || manifest.prev != self.prev {
             return Err(fork(manifest, "does not continue the one before it"));
         }
+        if self.is_sealed() {
+            return Err(fork(manifest, "comes after the seal of its epoch"));
+        }
         let mut lanes = BTreeSet::new();
         for InputRange { lane, start, end } in &manifest.inputs {
             let known = self.position(lane);
             let continues = match manifest.kind {
                 Kind::Start => known.is_none() && start == end,
+                Kind::Genesis => self.next == 0 && start == end,
                 Kind::Skip => known == Some(*start) && start <= end,
                 _ => known == Some(*start) && start < end,
             };
@@ -155,7 +191,16 @@ impl Log {
         self.next += 1;
         let Published { through, also } = &manifest.published;
         self.unclaimed.retain(|seq| seq >= through && !also.contains(seq));
-        if manifest.files.is_empty() {
+        match manifest.kind {
+            Kind::Genesis => {
+                self.given_up = manifest.handover.clone().unwrap_or_default().given_up;
+            }
+            Kind::Seal => self.sealed = Some(manifest.handover.clone().unwrap_or_default()),
+            _ => {}
+        }
+        if manifest.kind == Kind::Seal {
+            // No checkpoint reaches past it: whoever starts from one must see it.
+        } else if manifest.files.is_empty() {
             self.also.insert(manifest.seq);
         } else {
             self.unclaimed.insert(manifest.seq);
@@ -221,6 +266,7 @@ mod tests {
             transforms: vec![],
             files: if kind == Kind::Data { vec![file] } else { vec![] },
             counts: vec![],
+            handover: None,
             published: Published::default(),
             writer: String::new(),
             ts: String::new(),
@@ -273,6 +319,49 @@ mod tests {
         // A checkpoint claims as well: whoever resumes from it has nothing left to claim.
         assert!(log.has_unclaimed());
         assert_eq!(Log::resume(log.checkpoint()), Log { unclaimed: BTreeSet::new(), ..log });
+    }
+
+    #[test]
+    fn nothing_follows_a_seal_and_the_next_epoch_goes_on_where_it_stood() {
+        let mut log = Log::default();
+        log.fold(&manifest(&log, Kind::Start, 5, 5)).unwrap();
+        log.fold(&manifest(&log, Kind::Data, 5, 8)).unwrap();
+        log.mark_published(1);
+        assert_eq!(log.next_epoch(), None);
+        let given_up = BTreeSet::from(["t".to_owned()]);
+        let handover = Handover { given_up: given_up.clone(), ..Handover::default() };
+        let sealing = Manifest {
+            inputs: vec![],
+            handover: Some(handover.clone()),
+            ..manifest(&log, Kind::Seal, 0, 0)
+        };
+        log.fold(&sealing).unwrap();
+        for kind in [Kind::Data, Kind::Seal] {
+            let after = manifest(&log, kind, 8, 9);
+            assert_eq!(log.fold(&after).unwrap_err().code, Some("LOG_FORK"));
+        }
+        // Whoever starts from a checkpoint reads the seal.
+        assert_eq!(log.checkpoint().seq, 2);
+        let (inputs, repeated) = log.next_epoch().unwrap();
+        assert_eq!(repeated, handover);
+
+        let mut next = Log::default();
+        let genesis =
+            Manifest { inputs, handover: Some(handover), ..manifest(&next, Kind::Genesis, 0, 0) };
+        next.fold(&genesis).unwrap();
+        assert_eq!((next.position(&Lane::new("t", 0)), next.given_up()), (Some(8), &given_up));
+        assert_eq!(Log::resume(next.checkpoint()), next);
+    }
+
+    #[test]
+    fn a_topic_that_was_created_anew_begins_again() {
+        let mut log = Log::default();
+        log.fold(&manifest(&log, Kind::Start, 5, 5)).unwrap();
+        let renewed = BTreeSet::from(["t".to_owned()]);
+        let handover = Some(Handover { renewed, ..Handover::default() });
+        let sealing = Manifest { inputs: vec![], handover, ..manifest(&log, Kind::Seal, 0, 0) };
+        log.fold(&sealing).unwrap();
+        assert_eq!(log.next_epoch().unwrap().0, []);
     }
 
     #[test]

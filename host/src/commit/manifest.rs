@@ -1,6 +1,6 @@
 //! Manifests: what the log of a pipeline is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,6 +37,9 @@ pub struct Manifest {
     /// What became of the records, by lane, in the order of `inputs`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<Counts>,
+    /// What a seal hands over to the next epoch; the first manifest of that one repeats it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
     /// What its writer knows to be visible.
     pub published: Published,
     /// Which process wrote it; shown to people.
@@ -90,7 +93,7 @@ impl Manifest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The first of a log.
+    /// The first of an epoch. In a later one, it fixes the positions that the epoch before was sealed at (`start == end`).
     Genesis,
     /// Fixes the first offsets of lanes (`start == end`).
     Start,
@@ -102,8 +105,20 @@ pub enum Kind {
     Skip,
     /// Takes the place of a flush whose files are lost.
     Void,
-    /// Ends the epoch.
+    /// Ends the epoch: nothing follows it. All positions are handed over to the next one.
     Seal,
+}
+
+/// What the next epoch does with topics of which the sealed one has positions. Those it does not name are read on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// It keeps their positions, and does not read them: the epoch after it may.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub given_up: BTreeSet<String>,
+    /// They were created anew: it begins them, and their positions are gone.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub renewed: BTreeSet<String>,
 }
 
 /// Offsets `start <= offset < end` of a lane.

@@ -43,6 +43,21 @@ struct Bounds {
     starts: bool,
     /// Whether processes append claims, as at the end of a drain.
     claims: bool,
+    /// Whether somebody seals the epoch.
+    seals: bool,
+}
+
+impl Bounds {
+    /// Nothing happens.
+    const NONE: Self = Self {
+        records: 0,
+        flushes: 0,
+        crashes: 0,
+        faults: 0,
+        starts: false,
+        claims: false,
+        seals: false,
+    };
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +68,8 @@ struct State {
     crashes: u8,
     faults: u8,
     claims: u8,
+    /// Somebody wants the epoch to be sealed.
+    sealing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +94,8 @@ enum Action {
     Help(usize),
     /// An idle writer claims.
     Claim(usize),
+    /// A writer seals the epoch.
+    Seal(usize),
 }
 
 #[derive(Debug)]
@@ -90,8 +109,8 @@ fn lanes() -> [Lane; 2] {
 }
 
 fn append(nonce: String, kind: Kind, inputs: Vec<InputRange>, files: Vec<File>) -> Append {
-    let (transforms, counts, ts) = (vec![], vec![], String::new());
-    Append { nonce, worker: 0, kind, inputs, transforms, files, counts, ts }
+    let (transforms, counts, handover, ts) = (vec![], vec![], None, String::new());
+    Append { nonce, worker: 0, kind, inputs, transforms, files, counts, handover, ts }
 }
 
 fn file(key: String) -> File {
@@ -215,7 +234,9 @@ impl Model for Protocol {
             (Self::begun(), [None, None])
         };
         let processes = latest.map(|latest| self.process(Log::default(), latest));
-        vec![State { processes, store, flushes: 0, crashes: 0, faults: 0, claims: 0 }.canonical()]
+        let (flushes, crashes, faults, claims, sealing) = (0, 0, 0, 0, false);
+        let state = State { processes, store, flushes, crashes, faults, claims, sealing };
+        vec![state.canonical()]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -255,6 +276,9 @@ impl Model for Protocol {
                 && process.writer.log().has_unclaimed()
             {
                 actions.push(Action::Claim(number));
+            }
+            if self.bounds.seals && !state.sealing {
+                actions.push(Action::Seal(number));
             }
         }
         actions.extend((0..state.store.late.len()).map(Action::Land));
@@ -304,6 +328,11 @@ impl Model for Protocol {
                 state.claims += 1;
                 let nonce = format!("c{}", state.claims);
                 state.feed(number, Event::Commit(append(nonce, Kind::Claim, vec![], vec![])));
+            }
+            Action::Seal(number) => {
+                state.sealing = true;
+                let seal = append("seal".into(), Kind::Seal, vec![], vec![]);
+                state.feed(number, Event::Commit(seal));
             }
         }
         Some(state.canonical())

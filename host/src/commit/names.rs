@@ -96,6 +96,13 @@ pub fn checkpoint_key(pipeline: &str, epoch: u16, seq: u64) -> String {
     format!("{}{seq:020}.json", checkpoint_folder(pipeline, epoch))
 }
 
+/// The epoch in the key of a manifest or checkpoint.
+pub fn epoch_of(key: &str) -> Option<u16> {
+    let digits = key.split('/').nth(2)?.strip_prefix('e')?;
+    let plain = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
+}
+
 /// The number in the key of a manifest or checkpoint.
 pub fn seq_of(key: &str) -> Option<u64> {
     let digits = key.rsplit('/').next()?.strip_suffix(".json")?;
@@ -113,6 +120,9 @@ mod tests {
     fn keys_sort_as_their_numbers() {
         assert_eq!(manifest_key("clicks", 1, 42), "_log/clicks/e0001/00000000000000000042.json");
         assert_eq!(seq_of(&checkpoint_key("clicks", 1, 42)), Some(42));
+        assert_eq!(epoch_of(&checkpoint_key("clicks", 12, 42)), Some(12));
+        assert_eq!(epoch_of("_log/e0001/e0002/x"), Some(2));
+        assert_eq!(epoch_of("_log/clicks/stage/x"), None);
         assert_eq!(seq_of("_log/clicks/e0001/x.json"), None);
         assert_eq!(seq_of("_log/clicks/e0001/+0000000000000000042.json"), None);
         assert_eq!(

@@ -27,6 +27,7 @@
 //! 8. Discard own stages only before the first Create, or after having read a foreign manifest that fences.
 //! 9. Create is put-if-absent (the store's part).
 //! 10. A file whose publishing has an unknown result is published again until the result is known.
+//! 11. Nothing follows a seal, and no checkpoint reaches past it.
 
 mod append;
 #[cfg(test)]
@@ -39,7 +40,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     log::{Checkpoint, Log},
-    manifest::{Counts, File, InputRange, Kind, Manifest, TransformId},
+    manifest::{Counts, File, Handover, InputRange, Kind, Manifest, TransformId},
 };
 use crate::record::Lane;
 
@@ -60,6 +61,8 @@ pub struct Append {
     pub files: Vec<File>,
     /// What became of the records, by lane.
     pub counts: Vec<Counts>,
+    /// Of a seal, or of the first manifest after one.
+    pub handover: Option<Handover>,
     /// When, RFC 3339.
     pub ts: String,
 }
@@ -122,6 +125,8 @@ pub enum Done {
     Fenced(Lane),
     /// The log says all of it already: a start of lanes that are known, a claim where nothing is left to claim.
     Needless,
+    /// The epoch is sealed: nothing of it is in the log, nor ever will be.
+    Sealed,
     /// It does not continue the log, whatever others do: its maker is wrong. Nothing of it is in the log.
     Refused(String),
 }

@@ -18,7 +18,9 @@ use super::{
 pub struct Report {
     /// The pipeline.
     pub pipeline: String,
-    /// Manifests that were read.
+    /// The newest epoch of its log.
+    pub epoch: u16,
+    /// Manifests that were read, of all epochs.
     pub manifests: u64,
     /// Files that they name.
     pub files: u64,
@@ -39,7 +41,7 @@ pub struct Report {
 /// What a pipeline has in its store.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// All manifests of its log, key and bytes, from the first on.
+    /// All manifests of its log, of all epochs, key and bytes, from the first on.
     pub manifests: Vec<(String, Vec<u8>)>,
     /// All checkpoints of its log, key and bytes.
     pub checkpoints: Vec<(String, Vec<u8>)>,
@@ -71,11 +73,15 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pipeline, manifests, files, rows, records, positions, problems, .. } = self;
+        let Self { pipeline, epoch, manifests, files, rows, records, positions, problems, .. } =
+            self;
         writeln!(
             f,
             "{pipeline}: {manifests} manifests, {files} files, {rows} rows of {records} records"
         )?;
+        if *epoch > 1 {
+            writeln!(f, "  epoch {epoch} of its log goes on where those before were sealed")?;
+        }
         if self.empty_offsets > 0 {
             let empty = self.empty_offsets;
             writeln!(f, "  {empty} offsets without a record: compaction, transactions")?;
@@ -103,8 +109,8 @@ impl fmt::Display for Report {
 /// Checks a pipeline.
 pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
     let mut report = Report { pipeline: pipeline.to_owned(), ..Report::default() };
-    let mut log = Log::default();
-    let mut named: BTreeMap<String, (u64, File)> = BTreeMap::new();
+    let (mut epoch, mut log) = (1, Log::default());
+    let mut named: BTreeMap<String, Named> = BTreeMap::new();
     let mut checkpoints = Checkpoints::new(&evidence.checkpoints, &mut report.problems);
     for (key, bytes) in sorted(&evidence.manifests) {
         let manifest = match Manifest::decode(key, bytes) {
@@ -114,13 +120,22 @@ pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
                 break;
             }
         };
-        if names::seq_of(key) != Some(manifest.seq) || manifest.pipeline != pipeline {
+        let place = (names::epoch_of(key), names::seq_of(key));
+        if place != (Some(manifest.epoch), Some(manifest.seq)) || manifest.pipeline != pipeline {
             report.problems.push(format!(
-                "{key} says that it is manifest {} of {}",
-                manifest.seq, manifest.pipeline
+                "{key} says that it is manifest {} of epoch {} of {}",
+                manifest.seq, manifest.epoch, manifest.pipeline
             ));
         }
-        checkpoints.compare(&log, &mut report.problems);
+        if manifest.epoch != epoch {
+            checkpoints.compare(epoch, &log, &mut report.problems);
+            if !goes_on(epoch, &log, &manifest) {
+                let text = format!("{key} does not go on where epoch {epoch} was sealed");
+                report.problems.push(text);
+            }
+            (epoch, log) = (manifest.epoch, Log::default());
+        }
+        checkpoints.compare(epoch, &log, &mut report.problems);
         if let Err(fault) = log.fold(&manifest) {
             report.problems.push(format!("{key}: {fault}"));
             break;
@@ -130,12 +145,15 @@ pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
         for file in manifest.files {
             report.files += 1;
             report.rows += file.rows;
-            if let Some((_, twice)) = named.insert(file.key.clone(), (manifest.seq, file)) {
-                report.problems.push(format!("{} is named by two manifests", twice.key));
+            let place = (manifest.epoch, manifest.seq);
+            if let Some(Named { file, .. }) = named.insert(file.key.clone(), Named { place, file })
+            {
+                report.problems.push(format!("{} is named by two manifests", file.key));
             }
         }
     }
-    checkpoints.compare(&log, &mut report.problems);
+    report.epoch = epoch;
+    checkpoints.compare(epoch, &log, &mut report.problems);
     checkpoints.left(&mut report.problems);
     compare_files(&named, evidence, &log, &mut report);
     let positions = log.positions().iter();
@@ -145,19 +163,34 @@ pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
     report
 }
 
+/// A file of a manifest.
+struct Named {
+    /// The manifest: epoch, number.
+    place: (u16, u64),
+    file: File,
+}
+
+/// Whether a manifest begins the epoch after one that was sealed.
+fn goes_on(epoch: u16, log: &Log, first: &Manifest) -> bool {
+    let said = first.handover.clone().map(|handover| (first.inputs.clone(), handover));
+    Some(first.epoch) == epoch.checked_add(1) && said.is_some() && said == log.next_epoch()
+}
+
 /// Holds the files that manifests name against those that are there.
 fn compare_files(
-    named: &BTreeMap<String, (u64, File)>,
+    named: &BTreeMap<String, Named>,
     evidence: &Evidence,
     log: &Log,
     report: &mut Report,
 ) {
     let there: BTreeMap<&str, &Found> =
         evidence.files.iter().map(|found| (found.key.as_str(), found)).collect();
-    for (key, (seq, file)) in named {
+    for (key, Named { place: (epoch, seq), file }) in named {
+        // An epoch is begun only when all that those before it name is visible.
+        let open = *epoch == report.epoch && log.unpublished().contains_key(seq);
         match there.get(key.as_str()) {
             Some(found) => report.problems.extend(damage(file, found)),
-            None if log.unpublished().contains_key(seq) && may_come(file, evidence) => {
+            None if open && may_come(file, evidence) => {
                 report.pending += 1;
             }
             None => report.problems.push(format!("{key} is missing")),
@@ -192,8 +225,8 @@ fn damage(file: &File, found: &Found) -> Option<String> {
     Some(format!("{key} has the digest {sha256}, its manifest says {}", file.sha256))
 }
 
-/// Checkpoints that were not compared yet, by what they say they reach.
-struct Checkpoints(BTreeMap<u64, (String, Checkpoint)>);
+/// Checkpoints that were not compared yet, by their epoch and what they say they reach.
+struct Checkpoints(BTreeMap<(u16, u64), (String, Checkpoint)>);
 
 impl Checkpoints {
     fn new(objects: &[(String, Vec<u8>)], problems: &mut Vec<String>) -> Self {
@@ -201,7 +234,8 @@ impl Checkpoints {
         for (key, bytes) in objects {
             match serde_json::from_slice::<Checkpoint>(bytes) {
                 Ok(checkpoint) if names::seq_of(key) == Some(checkpoint.seq) => {
-                    checkpoints.insert(checkpoint.seq, (key.clone(), checkpoint));
+                    let epoch = names::epoch_of(key).unwrap_or_default();
+                    checkpoints.insert((epoch, checkpoint.seq), (key.clone(), checkpoint));
                 }
                 Ok(checkpoint) => {
                     problems.push(format!("{key} says that it reaches {}", checkpoint.seq));
@@ -213,10 +247,13 @@ impl Checkpoints {
     }
 
     /// Compares the one that reaches as far as the log was folded. A start trusts it.
-    fn compare(&mut self, log: &Log, problems: &mut Vec<String>) {
-        let Some((key, checkpoint)) = self.0.remove(&log.next()) else { return };
+    fn compare(&mut self, epoch: u16, log: &Log, problems: &mut Vec<String>) {
+        let Some((key, checkpoint)) = self.0.remove(&(epoch, log.next())) else { return };
         let positions: BTreeMap<_, _> = checkpoint.positions.into_iter().collect();
-        if checkpoint.prev != log.prev() || positions != *log.positions() {
+        if checkpoint.prev != log.prev()
+            || positions != *log.positions()
+            || checkpoint.given_up != *log.given_up()
+        {
             problems.push(format!("{key} is not what the manifests below it say"));
         }
     }

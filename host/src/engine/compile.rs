@@ -2,14 +2,15 @@
 
 use std::{
     io::{Read, Write},
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::PathBuf,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
     sync::mpsc::channel,
     thread,
     time::Duration,
 };
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
 use super::limits;
 use crate::fault::Fault;
@@ -18,8 +19,12 @@ use crate::fault::Fault;
 const SUBCOMMAND: &str = "compile-component";
 /// Address space of the child.
 const MAX_ADDRESS_SPACE: u64 = 4 << 30;
-/// CPU seconds of the child.
+/// CPU seconds of the child; it is told by SIGXCPU, which nothing else sends.
 const MAX_CPU: u64 = 120;
+/// CPU seconds until the system ends a child that does not hear.
+const CPU_END: u64 = MAX_CPU + 10;
+/// The code of a compiler that somebody else ended: it says nothing of the component.
+pub(super) const INTERRUPTED: &str = "COMPILER_INTERRUPTED";
 /// How long the child may take. Beside workers at full load it gets a tenth of each core, so that a component that is allowed
 /// its CPU seconds (one in Python needs 20) must not be refused for the load: this ends a child that waits, not one that works.
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -72,6 +77,8 @@ fn run(
     deadline: Duration,
 ) -> Result<Result<Vec<u8>, String>, Fault> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Ctrl-C is for the host, which ends the child when it ends.
+    command.process_group(0);
     let binary = command.get_program().to_owned();
     let failed = |what: &str, error| {
         Fault::outside(format!("{what} {} to compile", binary.display())).caused_by(error)
@@ -100,9 +107,12 @@ fn run(
     }
     let status = child.wait().map_err(|error| failed("wait for", error))?;
     Ok(match artefact {
-        Err(_) => Err(format!("it takes longer than {deadline:?}")),
+        Err(_) => return Err(interrupted(&format!("it waited for longer than {deadline:?}"))),
         Ok(Ok(_)) if !whole => Err(format!("its code is larger than {} MiB", MAX_ARTEFACT >> 20)),
         Ok(Ok(bytes)) if status.success() => Ok(bytes),
+        Ok(Ok(_)) if !is_its_own(status) => {
+            return Err(interrupted(&format!("it ended with {status}")));
+        }
         Ok(Ok(_)) => {
             let text = errors.join().unwrap_or_default();
             let limits =
@@ -118,14 +128,30 @@ fn run(
     })
 }
 
+/// Whether the child's end is its own doing: somebody who ends it, as the system does where memory is scarce, sends other
+/// signals than those that a limit or a crash of the compiler does.
+fn is_its_own(status: ExitStatus) -> bool {
+    let of_others = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    !of_others.iter().any(|signal| status.signal() == Some(signal.as_raw()))
+}
+
+fn interrupted(how: &str) -> Fault {
+    Fault::outside(format!("the compiler was interrupted: {how}"))
+        .code(INTERRUPTED)
+        .help("it may use 4 GiB of memory beside the host: give both enough")
+}
+
 /// What the hidden subcommand does: bounds itself, then compiles standard input to standard output.
 pub fn child() -> ExitCode {
-    let limit = |resource, limit| {
-        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
+    let limit = |resource, limit, end| {
+        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(end) })
     };
-    let bounded = limit(Resource::As, MAX_ADDRESS_SPACE)
-        .and_then(|()| limit(Resource::Cpu, MAX_CPU))
-        .and_then(|()| limit(Resource::Core, 0))
+    // Where memory is scarce, this process goes rather than the host. It may not be allowed to say so.
+    std::fs::write("/proc/self/oom_score_adj", "1000").ok();
+    let bounded = set_parent_process_death_signal(Some(Signal::KILL))
+        .and_then(|()| limit(Resource::As, MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
+        .and_then(|()| limit(Resource::Cpu, MAX_CPU, CPU_END))
+        .and_then(|()| limit(Resource::Core, 0, 0))
         .and_then(|()| rustix::process::nice(10).map(drop));
     let compiled = bounded.map_err(|error| format!("bound the compiler: {error}")).and_then(|()| {
         let mut wasm = Vec::new();
@@ -155,33 +181,44 @@ mod tests {
     use super::*;
 
     /// What a child that is this shell script comes to.
-    fn child(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
+    fn child(script: &str, deadline: Duration) -> Result<Result<Vec<u8>, String>, Fault> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        run(command, vec![7; 1 << 20], deadline).unwrap()
+        run(command, vec![7; 1 << 20], deadline)
     }
 
     #[test]
     fn what_the_child_writes_is_the_artefact() {
-        assert_eq!(child("exec cat", DEADLINE), Ok(vec![7; 1 << 20]));
+        assert_eq!(child("exec cat", DEADLINE).unwrap(), Ok(vec![7; 1 << 20]));
     }
 
     #[test]
     fn a_child_that_fails_is_quoted_whether_it_read_its_input_or_not() {
-        assert_eq!(
-            child("echo unknown import >&2; exit 1", DEADLINE),
-            Err("unknown import".to_owned())
-        );
-        let text = child("kill -KILL $$", DEADLINE).unwrap_err();
-        assert!(text.contains("SIGKILL") && text.contains("120 s of CPU"), "{text}");
-        let text = child("echo no memory >&2; kill -ABRT $$", DEADLINE).unwrap_err();
+        let ends = |script| child(script, DEADLINE).unwrap().unwrap_err();
+        assert_eq!(ends("echo unknown import >&2; exit 1"), "unknown import");
+        let text = ends("kill -XCPU $$");
+        assert!(text.contains("SIGXCPU") && text.contains("120 s of CPU"), "{text}");
+        let text = ends("echo no memory >&2; kill -ABRT $$");
         assert!(text.contains("SIGABRT") && text.ends_with("no memory"), "{text}");
     }
 
     #[test]
-    fn a_child_that_hangs_is_ended() {
-        let text = child("exec sleep 600", Duration::from_millis(50)).unwrap_err();
-        assert!(text.contains("longer than 50ms"), "{text}");
+    fn a_child_that_others_end_says_nothing_of_the_component() {
+        let ends = |script: &str, deadline| child(script, deadline).unwrap_err();
+        for signal in ["KILL", "INT", "TERM", "HUP"] {
+            let script = format!("kill -{signal} $$");
+            let fault = ends(&script, DEADLINE);
+            assert!(fault.code == Some(INTERRUPTED) && fault.retry, "{fault}");
+            assert!(fault.to_string().contains(signal), "{fault}");
+        }
+        let fault = ends("exec sleep 600", Duration::from_millis(50));
+        assert!(fault.to_string().contains("longer than 50ms"), "{fault}");
+    }
+
+    #[test]
+    fn a_signal_for_the_host_is_not_for_the_child() {
+        let script = "test \"$(cut -d' ' -f5 /proc/$$/stat)\" = $$ && echo own";
+        assert_eq!(child(script, DEADLINE).unwrap(), Ok(b"own\n".to_vec()));
     }
 
     #[test]

@@ -155,8 +155,7 @@ impl Running {
         limits: &Limits,
         metrics: Option<Arc<dyn GuestMetrics>>,
     ) -> Result<Self, Fault> {
-        let lines =
-            Lines::new(&context.pipeline, &component.name, &component.digest, limits.log_lines);
+        let lines = Lines::new(context, &component.name, &component.digest, limits.log_lines);
         let meter = metrics.map(|sink| Meter::new(sink, Arc::clone(&component.series)));
         let guest = Guest::new(Limiter::new(limits)?, lines, meter);
         let mut store = limits::store(&component.engine.engine, guest, limits);

@@ -15,7 +15,7 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamResult},
 };
 
-use super::v0_1::tidemill::transform::host::Level;
+use super::{GuestContext, v0_1::tidemill::transform::host::Level};
 
 /// Lines that an error quotes at most.
 const QUOTED: usize = 5;
@@ -25,6 +25,51 @@ const MAX_LINE: usize = 4096;
 const MAX_MESSAGE: usize = 64 << 10;
 /// What the rate is counted in.
 const WINDOW: Duration = Duration::from_secs(1);
+
+/// How many lines the instances of a transform wrote lately: the rate is for all of them together, also for those that come
+/// after one that trapped.
+#[derive(Debug, Default)]
+pub struct LogRate(Mutex<Window>);
+
+#[derive(Debug)]
+struct Window {
+    since: Instant,
+    written: u32,
+    suppressed: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { since: Instant::now(), written: 0, suppressed: 0 }
+    }
+}
+
+impl LogRate {
+    fn lock(&self) -> MutexGuard<'_, Window> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Whether one more line may be written.
+    fn takes(&self, rate: u32) -> bool {
+        let mut window = self.lock();
+        let takes = window.written < rate;
+        if takes {
+            window.written += 1;
+        } else {
+            window.suppressed += 1;
+        }
+        takes
+    }
+
+    /// Begins another second, if it is time; answers how many lines were suppressed in the one before.
+    fn turn(&self) -> u64 {
+        let mut window = self.lock();
+        if window.since.elapsed() < WINDOW {
+            return 0;
+        }
+        std::mem::take(&mut *window).suppressed
+    }
+}
 
 /// The lines of an instance.
 #[derive(Clone, Debug)]
@@ -37,9 +82,7 @@ struct Inner {
     digest: String,
     /// Lines a second.
     rate: u32,
-    window: Instant,
-    written: u32,
-    suppressed: u64,
+    window: Arc<LogRate>,
     /// The last lines that speak of trouble.
     trouble: VecDeque<String>,
     /// What standard output and standard error did not end yet.
@@ -54,15 +97,13 @@ enum Channel {
 }
 
 impl Lines {
-    pub(super) fn new(pipeline: &str, component: &str, digest: &str, rate: u32) -> Self {
+    pub(super) fn new(context: &GuestContext, component: &str, digest: &str, rate: u32) -> Self {
         Self(Arc::new(Mutex::new(Inner {
-            pipeline: pipeline.to_owned(),
+            pipeline: context.pipeline.clone(),
             component: component.to_owned(),
             digest: digest.to_owned(),
             rate,
-            window: Instant::now(),
-            written: 0,
-            suppressed: 0,
+            window: Arc::clone(&context.log_rate),
             trouble: VecDeque::new(),
             partial: [Vec::new(), Vec::new()],
         })))
@@ -139,24 +180,13 @@ impl Inner {
             self.trouble.push_back(line.to_owned());
         }
         self.turn_window();
-        if self.written >= self.rate {
-            self.suppressed += 1;
-            return;
-        }
-        self.written += 1;
-        self.write(level, line);
-    }
-
-    fn turn_window(&mut self) {
-        if self.window.elapsed() >= WINDOW {
-            self.window = Instant::now();
-            self.written = 0;
-            self.tell_suppressed();
+        if self.window.takes(self.rate) {
+            self.write(level, line);
         }
     }
 
-    fn tell_suppressed(&mut self) {
-        let suppressed = std::mem::take(&mut self.suppressed);
+    fn turn_window(&self) {
+        let suppressed = self.window.turn();
         if suppressed > 0 {
             self.write(
                 Level::Warn,
@@ -181,7 +211,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.end_line(Channel::Output);
         self.end_line(Channel::Error);
-        self.tell_suppressed();
+        self.turn_window();
     }
 }
 
@@ -252,7 +282,11 @@ mod tests {
     use super::*;
 
     fn lines(rate: u32) -> Lines {
-        Lines::new("p", "c", "d", rate)
+        Lines::new(&context(), "c", "d", rate)
+    }
+
+    fn context() -> GuestContext {
+        GuestContext { pipeline: "p".to_owned(), log_rate: Arc::default() }
     }
 
     fn push(lines: &Lines, text: &str) {
@@ -278,8 +312,20 @@ mod tests {
         let lines = lines(3);
         (0..10).for_each(|line| lines.message(Level::Error, &format!("line {line}")));
         let inner = lines.lock();
-        assert_eq!((inner.written, inner.suppressed), (3, 7));
+        let window = inner.window.lock();
+        assert_eq!((window.written, window.suppressed), (3, 7));
         assert_eq!(inner.trouble, ["line 5", "line 6", "line 7", "line 8", "line 9"]);
+    }
+
+    #[test]
+    fn the_rate_is_for_all_instances_together() {
+        let context = context();
+        for _ in 0..5 {
+            let lines = Lines::new(&context, "c", "d", 3);
+            (0..2).for_each(|_| lines.message(Level::Error, "it traps right after this"));
+        }
+        let window = context.log_rate.lock();
+        assert_eq!((window.written, window.suppressed), (3, 7));
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn instance(
     limits: &Limits,
 ) -> Result<Instance, Fault> {
     component.instantiate(
-        GuestContext { pipeline: "p".into() },
+        GuestContext { pipeline: "p".into(), log_rate: Arc::default() },
         &config,
         limits,
         Arc::new(Recorded::default()),

@@ -4,13 +4,17 @@
 //! was made from, however many transforms lie between. A record of which a later transform rejects a row is rejected whole,
 //! so that replaying its dead letter doubles nothing.
 
-use std::{collections::BTreeMap, ops::Range, time::Instant};
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use arrow_array::ArrayRef;
 
 use super::{
     dead_letters::{DeadLetter, Stage},
-    failures::{is_more, too_many},
+    failures::Failures,
     link::Link,
     meters::Meters,
     plan::{Plan, decoder},
@@ -28,18 +32,16 @@ const OF_RECORDS: [&str; 6] =
     ["BATCH_FAILED", "TRAP", "DEADLINE", "OUT_OF_MEMORY", "OUTPUT_LIMIT", "BAD_OUTPUT"];
 /// Those that no earlier call is the cause of: time is each call's own, and the guest lives on after failing a batch.
 const OF_ITS_OWN: [&str; 2] = ["BATCH_FAILED", "DEADLINE"];
-/// Calls for one batch that may pass their deadline, twelve a record: with the default of 3 s, a worker stands still for
-/// three minutes.
-const MAX_DEADLINES: u32 = 64;
-/// A batch of fewer records says nothing of the transforms as a whole.
-const FEW_RECORDS: usize = 16;
+/// A call that fails after so long is not halved but cut into many parts: then a slow record costs three or four calls of a
+/// batch rather than a dozen.
+const SLOW: Duration = Duration::from_millis(100);
+/// How many parts.
+const PARTS: usize = 16;
 
 /// The transforms of a pipeline on one worker.
 #[derive(Debug)]
 pub(super) struct Chain {
     links: Vec<Link>,
-    /// The share of a batch that may make it fail.
-    max_failure_ratio: f64,
     meters: Meters,
     /// `None` where the first transform reads the bytes.
     decoder: Option<Decoder>,
@@ -73,7 +75,6 @@ impl Chain {
             });
         Ok(Self {
             links: links.collect::<Result<_, Fault>>()?,
-            max_failure_ratio: pipeline.max_failure_ratio,
             meters: meters.clone(),
             decoder: decoder(pipeline, &plan.steps[0].descriptor.input)?,
         })
@@ -84,21 +85,29 @@ impl Chain {
         &self.links
     }
 
-    /// Decodes and transforms a batch. Records that make a transform fail are found by halving the batch, and left out.
+    /// Decodes and transforms a batch. Records that make a transform fail are found by cutting the batch into ever smaller
+    /// parts, and left out.
     ///
     /// # Errors
-    /// When more of a batch fails than `max_failure_ratio` allows, or it takes too long to find which records do: then a
-    /// transform as a whole is at fault, and stopping is better than emptying a topic into the dead letters.
-    pub(super) fn transform(&mut self, batch: &Batch) -> Result<Transformed, Fault> {
+    /// When more of the newest records fail than may: then a transform as a whole is at fault, and stopping is better than
+    /// emptying a topic into the dead letters.
+    pub(super) fn transform(
+        &mut self,
+        batch: &Batch,
+        failures: &Failures,
+    ) -> Result<Transformed, Fault> {
         let mut transformed = Transformed::default();
-        let (mut deadlines, mut poison, mut again) = (0, 0_u64, None);
+        // Records of which it is known what becomes of them, and how many of them make a transform fail.
+        let (mut known, mut poison, mut again) = (0_u64, 0_u64, None);
         // The last is the first to be done: ranges come in the order of the batch.
         let mut ranges: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
         while let Some(range) = ranges.pop() {
-            let (start, end) = (range.start, range.end);
-            let part = if range.len() == batch.len() { batch } else { &batch.slice(range) };
+            let start = range.start;
+            let part = if range.len() == batch.len() { batch } else { &batch.slice(range.clone()) };
+            let began = Instant::now();
             let (transform, fault) = match self.call(part) {
                 Ok(done) => {
+                    known += part.len() as u64;
                     transformed.add(done, start);
                     continue;
                 }
@@ -107,30 +116,22 @@ impl Chain {
             let Some(class) = fault.code.filter(|code| OF_RECORDS.contains(code)) else {
                 return Err(fault);
             };
-            deadlines += u32::from(class == "DEADLINE");
-            if deadlines > MAX_DEADLINES {
-                return Err(fault.help("too many records of a batch take longer than `limits.call_timeout`: mend the transform, or raise it"));
-            }
             if part.len() > 1 {
-                let middle = usize::midpoint(start, end);
-                ranges.extend([middle..end, start..middle]);
+                let parts = if began.elapsed() < SLOW { 2 } else { PARTS };
+                ranges.extend(cut(range, parts).rev());
                 continue;
             }
             // Those before it may have left an instance with little memory, or in a bad state: a new one has the last word.
             if !OF_ITS_OWN.contains(&class) && again.replace(start) != Some(start) {
-                ranges.push(start..end);
+                ranges.push(range);
                 continue;
             }
             let index = u32::try_from(start).expect("a batch is small");
             let (stage, error) = (Stage::Transform, fault.to_string());
             let letter = DeadLetter { index, stage, transform, class, field: None, error };
             transformed.rejected.insert(index, letter);
-            poison += 1;
-            if batch.len() >= FEW_RECORDS
-                && is_more(poison, batch.len() as u64, self.max_failure_ratio)
-            {
-                return Err(too_many(&fault, self.max_failure_ratio));
-            }
+            (known, poison) = (known + 1, poison + 1);
+            failures.allow(known, poison, &fault)?;
         }
         Ok(transformed)
     }
@@ -198,5 +199,31 @@ impl Transformed {
             letter.index += start;
             (letter.index, letter)
         }));
+    }
+}
+
+/// Cuts a range into parts of about the same size, none of them empty.
+fn cut(range: Range<usize>, parts: usize) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    let (start, length) = (range.start, range.len());
+    let parts = parts.min(length);
+    let bound = move |part: usize| start + length * part / parts;
+    (0..parts).map(move |part| bound(part)..bound(part + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_range_in_order_and_none_is_empty() {
+        for (length, parts) in [(2, 2), (3, 2), (2, 16), (16, 16), (4097, 16)] {
+            let cut: Vec<_> = cut(7..7 + length, parts).collect();
+            assert_eq!(cut.len(), parts.min(length));
+            assert!(cut.iter().all(|part| !part.is_empty()));
+            assert_eq!((cut[0].start, cut[cut.len() - 1].end), (7, 7 + length));
+            assert!(cut.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let (least, most) = (length / parts.min(length), length.div_ceil(parts.min(length)));
+            assert!(cut.iter().all(|part| (least..=most).contains(&part.len())));
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! How two definitions of a pipeline differ, and whether the later one may take the place of the other.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{config, fault::Fault, record::Lane};
+use super::committer::Standing;
+use crate::{config, fault::Fault};
+
+/// The code of a definition that does not go with the log of its pipeline.
+pub(super) const OTHER_LOG: &str = "OTHER_LOG";
 
 /// A key whose value differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,27 +81,40 @@ pub(super) fn stays(before: &config::Pipeline, after: &config::Pipeline) -> Resu
         return Ok(());
     }
     let text = format!("the log and the files of pipeline {} are at {url}", before.name);
-    Err(breaks(after, &["store", "url"], text))
+    let help = "name it again, or give the pipeline another name: that begins a new log, and a new folder of files";
+    Err(breaks(after, &["store", "url"], text, help.to_owned()))
 }
 
-/// Whether a pipeline names all topics of which its log has positions.
+/// The topics that a new epoch of a pipeline's log gives up: those of the log that the pipeline does not name.
+pub(super) fn given_up(pipeline: &config::Pipeline, log: &Standing) -> BTreeSet<String> {
+    let topics = log.lanes.iter().map(|(lane, _)| lane.topic.to_string());
+    topics.filter(|topic| !pipeline.source.topics.contains(topic)).collect()
+}
+
+/// Whether a pipeline names all topics that the epoch of its log reads, and none that it gave up.
 ///
 /// # Errors
 /// What would break the promise, and what to do instead.
-pub(super) fn has_topics(pipeline: &config::Pipeline, lanes: &[(Lane, i64)]) -> Result<(), Fault> {
-    let topics = &pipeline.source.topics;
-    let other = lanes.iter().find(|(lane, _)| !topics.iter().any(|topic| **topic == *lane.topic));
-    let Some((lane, _)) = other else { return Ok(()) };
-    let text =
-        format!("the log of pipeline {} has positions of topic {}", pipeline.name, lane.topic);
-    Err(breaks(pipeline, &["source", "kafka", "topics"], text))
+pub(super) fn fits(pipeline: &config::Pipeline, log: &Standing) -> Result<(), Fault> {
+    let (name, given_up) = (&pipeline.name, given_up(pipeline, log));
+    let text = if let Some(topic) = given_up.difference(&log.given_up).next() {
+        format!("the log of pipeline {name} has positions of topic {topic}")
+    } else if let Some(topic) = log.given_up.difference(&given_up).next() {
+        format!("epoch {} of the log of pipeline {name} gave topic {topic} up", log.epoch)
+    } else {
+        return Ok(());
+    };
+    let help = format!(
+        "name the topics that the log reads (others may be added); or begin a new epoch of the log with the topics that are \
+         named now: `tidemill repair {name} --new-epoch`, or PUT with ?new_epoch=true; or give the pipeline another name: \
+         that begins a new log, and a new folder of files"
+    );
+    Err(breaks(pipeline, &["source", "kafka", "topics"], text, help))
 }
 
-fn breaks(pipeline: &config::Pipeline, path: &[&str], text: String) -> Fault {
-    let help = "name it again (topics may be added), or give the pipeline another name: that begins a new log, and a new folder of files";
+fn breaks(pipeline: &config::Pipeline, path: &[&str], text: String, help: String) -> Fault {
     let fault = Fault::config(text).help(help);
-    let fault = pipeline.written.blame(path, fault);
-    fault.code("OTHER_LOG")
+    pipeline.written.blame(path, fault).code(OTHER_LOG)
 }
 
 #[cfg(test)]
@@ -105,6 +122,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::record::Lane;
 
     fn pipeline(text: &str) -> config::Pipeline {
         let host = config::host(None, &[], Path::new("/"), 2).unwrap();
@@ -149,15 +167,30 @@ mod tests {
     }
 
     #[test]
-    fn topics_may_be_added_and_a_log_stays_with_its_own() {
+    fn topics_may_be_added_and_others_need_a_new_epoch() {
         let lanes: Vec<_> = ["a", "b"].map(|topic| (Lane::new(topic, 0), 7)).into();
-        let check =
-            |text: &str| has_topics(&pipeline(text), &lanes).map_err(|fault| fault.to_string());
-        check(&TEXT.replace("[a, b]", "[b, a, c]")).unwrap();
-        let refused = check(&TEXT.replace("[a, b]", "[b]")).unwrap_err();
+        let mut log = Standing { epoch: 1, next: 3, lanes, given_up: BTreeSet::new() };
+        let check = |text: &str, log: &Standing| {
+            fits(&pipeline(text), log).map_err(|fault| fault.to_string())
+        };
+        check(&TEXT.replace("[a, b]", "[b, a, c]"), &log).unwrap();
+        let refused = check(&TEXT.replace("[a, b]", "[b]"), &log).unwrap_err();
         assert!(refused.starts_with("OTHER_LOG: p.yaml:2:"), "{refused}");
         assert!(refused.contains("positions of topic a"), "{refused}");
-        assert!(refused.contains("another name"), "{refused}");
+        for way in ["another name", "tidemill repair p --new-epoch", "?new_epoch=true"] {
+            assert!(refused.contains(way), "{refused}");
+        }
+        let given_up = given_up(&pipeline(&TEXT.replace("[a, b]", "[b]")), &log);
+        assert_eq!(given_up, BTreeSet::from(["a".to_owned()]));
+        // The definition before the new epoch is not to read on in it.
+        (log.epoch, log.given_up) = (2, given_up);
+        check(&TEXT.replace("[a, b]", "[b, c]"), &log).unwrap();
+        let refused = check(TEXT, &log).unwrap_err();
+        assert!(refused.contains("epoch 2") && refused.contains("gave topic a up"), "{refused}");
+    }
+
+    #[test]
+    fn a_log_stays_where_it_is() {
         let elsewhere = pipeline(&format!("{TEXT}store: {{ url: 'file:///elsewhere' }}\n"));
         let moved = stays(&pipeline(TEXT), &elsewhere).unwrap_err().to_string();
         assert!(moved.contains("the log and the files"), "{moved}");

@@ -6,6 +6,7 @@ mod driver;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Duration,
@@ -17,7 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use self::driver::{Driver, Halted};
 use crate::{
     commit::{
-        manifest::{Counts, File, InputRange, Kind, Stage, TransformId},
+        log::Log,
+        manifest::{Counts, File, Handover, InputRange, Kind, Stage, TransformId},
         names,
         protocol::{Append, Done, Writer},
     },
@@ -49,6 +51,7 @@ const PACE: Pace = Pace {
 /// The writer of a pipeline's log in this process.
 pub struct Committer {
     store: Store,
+    epoch: u16,
     writer: Arc<Mutex<Writer>>,
     requests: mpsc::Sender<Request>,
     halted: Arc<OnceLock<Halted>>,
@@ -71,6 +74,19 @@ pub struct Flush {
     pub counts: Vec<Counts>,
 }
 
+/// Where a pipeline's log stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The epoch that goes on.
+    pub epoch: u16,
+    /// The number of its next manifest.
+    pub next: u64,
+    /// All lanes that it names, with their positions.
+    pub lanes: Vec<(Lane, i64)>,
+    /// Topics among them that this epoch does not read.
+    pub given_up: BTreeSet<String>,
+}
+
 /// How a commit ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -89,7 +105,7 @@ pub enum Outcome {
 }
 
 enum Request {
-    Append(Append, oneshot::Sender<Done>),
+    Append(Box<Append>, oneshot::Sender<Done>),
     Follow(oneshot::Sender<()>),
     Help(oneshot::Sender<()>),
 }
@@ -101,62 +117,114 @@ impl fmt::Debug for Committer {
 }
 
 impl Committer {
-    /// Recovers a pipeline's log: folds it, publishes every manifest that nobody claims, and begins it where it is empty.
+    /// Recovers a pipeline's log: folds it, publishes every manifest that nobody claims, and begins it where it is empty, or
+    /// its next epoch where the newest one is sealed.
     ///
     /// # Errors
     /// When the store can't be read, or the log can't be continued (`LOG_FORK`, `STAGE_LOST`).
-    pub async fn open(
-        store: Store,
-        pipeline: &str,
-        epoch: u16,
-        name: String,
-    ) -> Result<Arc<Self>, Fault> {
-        Self::paced(store, pipeline, epoch, &name, PACE).await
-    }
-
-    /// The number of a log's next manifest. Reads all of the log and writes nothing.
-    ///
-    /// # Errors
-    /// When the store can't be read, or the log can't be continued (`LOG_FORK`).
-    pub async fn inspect(store: &Store, pipeline: &str, epoch: u16) -> Result<u64, Fault> {
-        driver::read_through(store, pipeline, epoch).await.map(|log| log.next())
-    }
-
-    /// All lanes that a log names, with their positions. Reads all of the log and writes nothing.
-    ///
-    /// # Errors
-    /// When the store can't be read, or the log can't be continued (`LOG_FORK`).
-    pub async fn lanes_of(
-        store: &Store,
-        pipeline: &str,
-        epoch: u16,
-    ) -> Result<Vec<(Lane, i64)>, Fault> {
-        let log = driver::read_through(store, pipeline, epoch).await?;
-        Ok(log.positions().iter().map(|(lane, position)| (lane.clone(), *position)).collect())
+    pub async fn open(store: Store, pipeline: &str, name: &str) -> Result<Arc<Self>, Fault> {
+        Self::paced(store, pipeline, name, PACE).await
     }
 
     async fn paced(
         store: Store,
         pipeline: &str,
-        epoch: u16,
         name: &str,
         pace: Pace,
     ) -> Result<Arc<Self>, Fault> {
+        let mut epoch = driver::newest_epoch(&store, pipeline).await?;
+        let mut genesis = append(Kind::Genesis);
+        loop {
+            let committer = Self::recover(store.clone(), pipeline, epoch, name, pace).await?;
+            if committer.next_seq() == 0 {
+                match committer.append(genesis).await? {
+                    Done::Committed(_) | Done::Needless => {}
+                    done => return Err(Fault::bug(format!("begin a log: {done:?}"))),
+                }
+            }
+            let Some((inputs, handover)) = committer.writer().log().next_epoch() else {
+                return Ok(Arc::new(committer));
+            };
+            // All that the sealed epoch names is visible by now, and nobody adds to it: whoever looks for it later finds the
+            // next one.
+            genesis = Append { inputs, handover: Some(handover), ..append(Kind::Genesis) };
+            epoch += 1;
+        }
+    }
+
+    /// The writer of an epoch, which all that was appended before is visible of.
+    async fn recover(
+        store: Store,
+        pipeline: &str,
+        epoch: u16,
+        name: &str,
+        pace: Pace,
+    ) -> Result<Self, Fault> {
         let log = driver::newest_checkpoint(&store, pipeline, epoch).await?;
         let writer = Arc::new(Mutex::new(Writer::new(pipeline, epoch, name, log)));
         let (requests, queued) = mpsc::channel(QUEUE);
         let halted = Arc::new(OnceLock::new());
-        let committer =
-            Self { store: store.clone(), writer: Arc::clone(&writer), requests, halted };
-        let halted = Arc::clone(&committer.halted);
+        let committer = Self {
+            store: store.clone(),
+            epoch,
+            writer: Arc::clone(&writer),
+            requests,
+            halted: Arc::clone(&halted),
+        };
         let (recovered, recovery) = oneshot::channel();
         let driver = Driver::new(store, pipeline, epoch, writer, halted, pace);
         tokio::spawn(driver.run(queued, recovered));
         recovery.await.map_err(|_| committer.gone())?;
-        if committer.next_seq() == 0 {
-            committer.append(append(names::nonce(rand::random()), Kind::Genesis)).await?;
+        Ok(committer)
+    }
+
+    /// Where a pipeline's log stands. Reads all of its epoch and writes nothing.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the log can't be continued (`LOG_FORK`).
+    pub async fn inspect(store: &Store, pipeline: &str) -> Result<Standing, Fault> {
+        let epoch = driver::newest_epoch(store, pipeline).await?;
+        let log = driver::read_through(store, pipeline, epoch).await?;
+        let Some((inputs, handover)) = log.next_epoch() else { return Ok(standing(epoch, &log)) };
+        // Sealed, and nobody has begun the next one yet.
+        let lanes = inputs.into_iter().map(|input| (input.lane, input.start)).collect();
+        Ok(Standing { epoch: epoch + 1, next: 0, lanes, given_up: handover.given_up })
+    }
+
+    /// Where the log stands, as far as it was read.
+    pub fn standing(&self) -> Standing {
+        standing(self.epoch, self.writer().log())
+    }
+
+    /// Seals the newest epoch of a pipeline's log and begins the next one: where that stands.
+    ///
+    /// # Errors
+    /// When the store can't be read, or the log can't be continued (`LOG_FORK`, `STAGE_LOST`).
+    pub async fn begin_epoch(
+        store: &Store,
+        pipeline: &str,
+        name: &str,
+        handover: Handover,
+    ) -> Result<Standing, Fault> {
+        let sealed = Self::open(store.clone(), pipeline, name).await?;
+        sealed.seal(handover).await?;
+        drop(sealed);
+        Ok(Self::open(store.clone(), pipeline, name).await?.standing())
+    }
+
+    /// Seals the epoch: nobody can append to it any more, and whoever opens the log goes on in the next one.
+    ///
+    /// # Errors
+    /// When the log can't be continued.
+    async fn seal(&self, handover: Handover) -> Result<(), Fault> {
+        let seal = Append { handover: Some(handover), ..append(Kind::Seal) };
+        match self.append(seal).await? {
+            Done::Committed(_) => Ok(()),
+            Done::Sealed => {
+                Err(sealed().help("somebody else began a new epoch right now: look again"))
+            }
+            done => Err(Fault::bug(format!("seal an epoch: {done:?}"))),
         }
-        Ok(Arc::new(committer))
     }
 
     /// Reads what others appended before this call.
@@ -174,16 +242,6 @@ impl Committer {
         self.writer().log().position(lane)
     }
 
-    /// All lanes that the log names, with their positions.
-    pub fn lanes(&self) -> Vec<(Lane, i64)> {
-        self.writer()
-            .log()
-            .positions()
-            .iter()
-            .map(|(lane, position)| (lane.clone(), *position))
-            .collect()
-    }
-
     /// The number of the next manifest, if nobody is faster.
     pub fn next_seq(&self) -> u64 {
         self.writer().log().next()
@@ -199,12 +257,13 @@ impl Committer {
             .into_iter()
             .map(|(lane, start)| InputRange { lane, start, end: start })
             .collect();
-        self.append(Append { inputs, ..append(names::nonce(rand::random()), Kind::Start) }).await?;
+        self.append(Append { inputs, ..append(Kind::Start) }).await?;
         let position = |lane: Lane| {
             let position =
                 self.position(&lane).ok_or_else(|| Fault::bug(format!("{lane} has no start")))?;
             Ok((lane, position))
         };
+        self.health()?;
         lanes.into_iter().map(position).collect()
     }
 
@@ -214,14 +273,15 @@ impl Committer {
     /// When the log can't be continued (`LOG_FORK`), or a staged file is gone (`STAGE_LOST`).
     pub async fn commit(&self, flush: Flush) -> Result<Outcome, Fault> {
         let Flush { nonce, worker, inputs, transforms, files, counts } = flush;
-        let data = append(nonce, Kind::Data);
-        let append = Append { worker, inputs, transforms, files, counts, ..data };
+        let data = append(Kind::Data);
+        let append = Append { nonce, worker, inputs, transforms, files, counts, ..data };
         match self.append(append).await? {
             Done::Committed(seq) => Ok(Outcome::Committed { seq }),
             Done::Fenced(lane) => {
                 let position = self.position(&lane).unwrap_or_default();
                 Ok(Outcome::Fenced { lane, position })
             }
+            Done::Sealed => Err(sealed()),
             Done::Refused(why) => Err(Fault::bug(format!("commit a flush: {why}"))),
             Done::Needless => Err(Fault::bug("commit a flush: it was taken for a claim")),
         }
@@ -237,7 +297,7 @@ impl Committer {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Help(answer)).await.map_err(|_| self.gone())?;
         answered.await.map_err(|_| self.gone())?;
-        self.append(append(names::nonce(rand::random()), Kind::Claim)).await.map(drop)
+        self.append(append(Kind::Claim)).await.map(drop)
     }
 
     /// Deletes staged files that no manifest names and that were last written longer ago: of processes that were killed.
@@ -263,17 +323,21 @@ impl Committer {
     /// Whether the log can be continued: nobody need commit to learn of a halt.
     ///
     /// # Errors
-    /// `LOG_FORK` or `STAGE_LOST`, once the writer came to a halt.
+    /// `LOG_FORK` or `STAGE_LOST`, once the writer came to a halt; `SEALED`, once the epoch is.
     pub fn health(&self) -> Result<(), Fault> {
         match self.halted.get() {
             Some(halted) => Err(halted.fault()),
+            None if self.writer().log().is_sealed() => Err(sealed()),
             None => Ok(()),
         }
     }
 
     async fn append(&self, append: Append) -> Result<Done, Fault> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Append(append, answer)).await.map_err(|_| self.gone())?;
+        self.requests
+            .send(Request::Append(Box::new(append), answer))
+            .await
+            .map_err(|_| self.gone())?;
         answered.await.map_err(|_| self.gone())
     }
 
@@ -286,8 +350,19 @@ impl Committer {
     }
 }
 
-fn append(nonce: String, kind: Kind) -> Append {
+fn append(kind: Kind) -> Append {
     let ts = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+    let nonce = names::nonce(rand::random());
     let (inputs, transforms, files, counts) = (vec![], vec![], vec![], vec![]);
-    Append { nonce, worker: 0, kind, inputs, transforms, files, counts, ts }
+    Append { nonce, worker: 0, kind, inputs, transforms, files, counts, handover: None, ts }
+}
+
+fn standing(epoch: u16, log: &Log) -> Standing {
+    let lanes = log.positions().iter().map(|(lane, position)| (lane.clone(), *position)).collect();
+    Standing { epoch, next: log.next(), lanes, given_up: log.given_up().clone() }
+}
+
+fn sealed() -> Fault {
+    Fault::outside("the epoch of the log was sealed: the pipeline goes on in the next one")
+        .code("SEALED")
 }

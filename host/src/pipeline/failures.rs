@@ -21,19 +21,30 @@ impl Failures {
         Self { max_ratio, records: 0, failed: 0 }
     }
 
+    /// Whether so many failures more are not too many. Counts nothing.
+    ///
+    /// # Errors
+    /// When they are.
+    pub(super) fn allow(
+        &self,
+        records: u64,
+        failed: u64,
+        last: &impl ToString,
+    ) -> Result<(), Fault> {
+        let (records, all_failed) = (self.records + records, self.failed + failed);
+        let too_many =
+            failed > 0 && records >= FEW_RECORDS && is_more(all_failed, records, self.max_ratio);
+        if too_many { Err(too_many_of(last, self.max_ratio)) } else { Ok(()) }
+    }
+
     /// Counts a batch; `last` is what was wrong with one of its records.
     ///
     /// # Errors
     /// When more failed than may.
     pub(super) fn add(&mut self, records: u64, failed: u64, last: &str) -> Result<(), Fault> {
+        self.allow(records, failed, &last)?;
         self.records += records;
         self.failed += failed;
-        if failed > 0
-            && self.records >= FEW_RECORDS
-            && is_more(self.failed, self.records, self.max_ratio)
-        {
-            return Err(too_many(&last, self.max_ratio));
-        }
         if self.records > WINDOW {
             self.records /= 2;
             self.failed /= 2;
@@ -44,12 +55,12 @@ impl Failures {
 
 /// Whether a part is more than a share of the whole.
 #[expect(clippy::cast_precision_loss, reason = "a window has few records")]
-pub(super) fn is_more(part: u64, whole: u64, ratio: f64) -> bool {
+fn is_more(part: u64, whole: u64, ratio: f64) -> bool {
     part as f64 > ratio * whole as f64
 }
 
 /// The fault of a pipeline that stops.
-pub(super) fn too_many(last: &impl ToString, max_ratio: f64) -> Fault {
+fn too_many_of(last: &impl ToString, max_ratio: f64) -> Fault {
     let last = last.to_string();
     let text = format!("more than {max_ratio} of the records fail, the last one: {last}");
     Fault::transform(text).code("TOO_MANY_FAILURES").help(
@@ -65,6 +76,9 @@ mod tests {
     fn too_many_failures_are_told_and_few_records_say_nothing() {
         let mut failures = Failures::new(0.5);
         failures.add(99, 99, "bad").unwrap();
+        failures.allow(0, 0, &"").unwrap();
+        failures.allow(1, 1, &"bad").unwrap_err();
+        failures.allow(199, 10, &"bad").unwrap();
         let fault = failures.add(1, 1, "bad JSON").unwrap_err();
         assert_eq!((fault.code, fault.retry), (Some("TOO_MANY_FAILURES"), false));
         assert!(

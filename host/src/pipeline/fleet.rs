@@ -10,23 +10,26 @@ use std::{
     time::Duration,
 };
 
+use chrono::{SecondsFormat, Utc};
 use crossbeam_channel::{Sender, unbounded};
 use futures::future::join_all;
 
 use super::{
+    How,
     changes::{self, Change},
     committer::Committer,
     plan::Plan,
     prepare::{Prepared, prepare},
-    running::{EPOCH, Surroundings},
-    status::{Origin, PipelineStatus},
+    running::Surroundings,
+    status::{Origin, PipelineStatus, Refused},
     supervisor::{Planner, Supervised, Task},
 };
 use crate::{
+    commit::manifest::Handover,
     config,
     events::What,
     fault::Fault,
-    registry::{Desired, Held, Registry},
+    registry::{Held, Registry, Wish},
 };
 
 /// The pipelines of a host.
@@ -35,6 +38,8 @@ pub(super) struct Fleet {
     pub around: Surroundings,
     pub registry: Arc<Registry>,
     pub members: Arc<Mutex<Members>>,
+    /// Definitions that no member has: by the file's or the pipeline's name.
+    strays: Mutex<BTreeMap<String, Refused>>,
     /// Whether the files in the folder of components are tried as they lie there.
     settling: AtomicBool,
 }
@@ -47,7 +52,7 @@ pub(super) type Members = BTreeMap<String, Member>;
 pub(super) struct Member {
     pub pipeline: Arc<config::Pipeline>,
     origin: Origin,
-    desired: Desired,
+    wish: Wish,
     /// What it runs, or is to run; none before it could be planned.
     pub plan: Option<Arc<Plan>>,
     /// Why its newest definition is not what runs.
@@ -96,19 +101,20 @@ impl Fleet {
             around,
             registry,
             members: Arc::default(),
+            strays: Mutex::default(),
             settling: AtomicBool::new(true),
         })
     }
 
     /// Adds a pipeline that does not start yet. Whether there was none of its name.
-    pub(super) fn add(&self, pipeline: config::Pipeline, origin: Origin, desired: Desired) -> bool {
+    pub(super) fn add(&self, pipeline: config::Pipeline, origin: Origin, wish: Wish) -> bool {
         let mut members = self.lock();
         if members.contains_key(&pipeline.name) {
             return false;
         }
         let (name, pipeline) = (pipeline.name.clone(), Arc::new(pipeline));
         let (plan, refused, supervised) = (None, None, None);
-        let member = Member { pipeline, origin, desired, plan, refused, supervised };
+        let member = Member { pipeline, origin, wish, plan, refused, supervised };
         members.insert(name, member);
         self.around.pipelines.store(members.len(), Ordering::Relaxed);
         true
@@ -148,7 +154,7 @@ impl Fleet {
         let mut members = self.lock();
         let Some(member) = members.get_mut(name) else { return Ok(()) };
         let planner: Weak<dyn Planner> = Weak::<Self>::clone(&self.me);
-        let task = Task { desired: Some(member.desired), ..task };
+        let task = Task { desired: Some(member.wish.desired), ..task };
         let pipeline = Arc::clone(&member.pipeline);
         let started = Supervised::start(&self.around, planner, pipeline, task, first)?;
         member.supervised = Some(started);
@@ -163,6 +169,7 @@ impl Fleet {
         let pipelines: Vec<_> =
             self.lock().values().map(|member| Arc::clone(&member.pipeline)).collect();
         let validate = |pipeline: Arc<config::Pipeline>| {
+            self.compile(&pipeline);
             let plan = self.plan(&mut self.registry.hold(), &pipeline, false)?;
             let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
             Ok((pipeline, prepared, plan))
@@ -171,7 +178,7 @@ impl Fleet {
     }
 
     /// Takes a definition of a pipeline, new or changed, if it can run: else what ran before runs on. With `text`, it is
-    /// written to the log. A dry run only says what would come of it.
+    /// written to the log of the registry.
     ///
     /// # Errors
     /// Why not.
@@ -180,7 +187,7 @@ impl Fleet {
         pipeline: config::Pipeline,
         origin: &Origin,
         text: Option<&str>,
-        dry_run: bool,
+        how: How,
     ) -> Result<Taken, Fault> {
         // Another replica may have changed it meanwhile.
         self.registry.hold().follow()?;
@@ -198,15 +205,28 @@ impl Fleet {
             changes::stays(&before, &pipeline)?;
         }
         let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
-        let lanes = Committer::lanes_of(&prepared.store, &name, EPOCH);
-        changes::has_topics(&pipeline, &self.around.runtime.block_on(lanes)?)?;
+        let runtime = &self.around.runtime;
+        let log = runtime.block_on(Committer::inspect(&prepared.store, &name))?;
+        let fits = changes::fits(&pipeline, &log);
+        let begins_epoch = fits.is_err() && how.new_epoch;
+        if !begins_epoch {
+            fits?;
+        }
+        self.compile(&pipeline);
         let mut held = self.registry.hold();
-        let plan = self.plan(&mut held, &pipeline, !dry_run)?;
+        let plan = self.plan(&mut held, &pipeline, !how.dry_run)?;
         let taken = changes.map_or(Taken::Created, Taken::Changed);
-        if dry_run {
+        if how.dry_run {
             return Ok(taken);
         }
         held.write(&name, plan.written())?;
+        if begins_epoch {
+            // Before it is defined: if that fails, nothing runs until the same is asked for once more, and nothing is doubled.
+            let handover =
+                Handover { given_up: changes::given_up(&pipeline, &log), ..Handover::default() };
+            let writer = &self.around.writer;
+            runtime.block_on(Committer::begin_epoch(&prepared.store, &name, writer, handover))?;
+        }
         if let Some(text) = text {
             held.define(&name, text)?;
         }
@@ -249,8 +269,8 @@ impl Fleet {
         prepared: Option<Prepared>,
     ) -> Result<(), Fault> {
         let name = pipeline.name.clone();
-        let desired = self.registry.pipelines().remove(&name).map(|known| known.desired);
-        let new = self.add((*pipeline).clone(), origin.clone(), desired.unwrap_or_default());
+        let wish = self.registry.pipelines().remove(&name).unwrap_or_default().wish;
+        let new = self.add((*pipeline).clone(), origin.clone(), wish);
         let task =
             Task { pipeline: Some(Arc::clone(&pipeline)), prepared, plan, ..Task::default() };
         {
@@ -281,15 +301,50 @@ impl Fleet {
         }
     }
 
+    /// Shows a definition that no pipeline can be made of; whether that is news.
+    pub(super) fn refuse_stray(
+        &self,
+        origin: Origin,
+        pipeline: Option<&str>,
+        reason: &str,
+    ) -> bool {
+        let known = match (&origin, pipeline) {
+            (Origin::File(file), _) => file.clone(),
+            (Origin::Api, name) => name.unwrap_or_default().to_owned(),
+        };
+        let mut strays = self.strays();
+        if strays.get(&known).is_some_and(|stray| stray.reason == reason) {
+            return false;
+        }
+        let (name, reason) = (pipeline.map(str::to_owned), reason.to_owned());
+        let since = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
+        strays.insert(known, Refused { origin, name, reason, since });
+        true
+    }
+
+    /// A definition is gone, or runs.
+    pub(super) fn forget_stray(&self, known: &str) {
+        self.strays().remove(known);
+    }
+
+    /// Definitions that no pipeline runs, nor shows.
+    pub(super) fn refused(&self) -> Vec<Refused> {
+        self.strays().values().cloned().collect()
+    }
+
+    fn strays(&self) -> MutexGuard<'_, BTreeMap<String, Refused>> {
+        self.strays.lock().expect("nothing panics while it holds this lock")
+    }
+
     /// Has a pipeline run, pause or stop. Whether there is such a pipeline.
-    pub(super) fn desire(&self, name: &str, desired: Desired) -> bool {
+    pub(super) fn desire(&self, name: &str, wish: Wish) -> bool {
         let mut members = self.lock();
         let Some(member) = members.get_mut(name) else { return false };
         if let Some(running) = &member.supervised {
             // Also when it is to do what it does: one that failed is started again by it.
-            running.task(Task { desired: Some(desired), ..Task::default() });
+            running.task(Task { desired: Some(wish.desired), ..Task::default() });
         }
-        member.desired = desired;
+        member.wish = wish;
         true
     }
 
@@ -324,10 +379,10 @@ impl Fleet {
     }
 
     /// Where a pipeline is defined, whether it could be planned, and what it is to do.
-    pub(super) fn known(&self, name: &str) -> Option<(Origin, bool, Desired)> {
+    pub(super) fn known(&self, name: &str) -> Option<(Origin, bool, Wish)> {
         let members = self.lock();
         let member = members.get(name)?;
-        Some((member.origin.clone(), member.plan.is_some(), member.desired))
+        Some((member.origin.clone(), member.plan.is_some(), member.wish))
     }
 
     /// All pipelines.
@@ -341,6 +396,14 @@ impl Fleet {
             self.lock().values_mut().filter_map(|member| member.supervised.take()).collect();
         let drains = running.into_iter().map(|running| running.drain(timeout));
         join_all(drains).await.into_iter().collect()
+    }
+
+    /// Has the components of a pipeline compiled before somebody holds the registry to try them.
+    fn compile(&self, pipeline: &config::Pipeline) {
+        let transforms = pipeline.transforms.iter();
+        self.registry.compile_for(
+            transforms.map(|transform| (transform.component.as_str(), transform.digest.as_deref())),
+        );
     }
 
     /// What a pipeline is to run. With `keeping`, the log learns of new files of its components.
@@ -387,6 +450,7 @@ impl Fleet {
 
 impl Planner for Fleet {
     fn ready(&self, pipeline: &Arc<config::Pipeline>) -> Result<(Prepared, Arc<Plan>), Fault> {
+        self.compile(pipeline);
         let plan = {
             let mut held = self.registry.hold();
             let plan = self.plan(&mut held, pipeline, true)?;
@@ -407,6 +471,10 @@ impl Planner for Fleet {
         }
         held.write(&pipeline.name, plan.written())?;
         Ok((prepared, plan))
+    }
+
+    fn withdraw(&self, component: &str, from: &str, to: &str, why: &Fault) -> Result<(), Fault> {
+        self.registry.hold().withdraw(self, component, from, to, why)
     }
 }
 

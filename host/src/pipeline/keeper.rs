@@ -1,10 +1,18 @@
 //! Keeps the pipelines of a host as the files in the folder and the log of the registry say, while it runs.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use super::{
+    How, changes,
     files::{Files, Found},
     fleet::Fleet,
     status::Origin,
@@ -24,6 +32,8 @@ const TRY_AGAIN: u32 = 10;
 const TRY_LATER: u32 = 120;
 /// The code of a file whose pipeline is defined elsewhere: it is taken when it no longer is.
 const NAME_TAKEN: &str = "NAME_TAKEN";
+/// What is no fault of the file alone: another pipeline goes, or a new epoch is begun.
+const MENDED_ELSEWHERE: [&str; 2] = [NAME_TAKEN, changes::OTHER_LOG];
 
 /// What a host's pipelines are, and where each stands.
 #[derive(Debug)]
@@ -35,8 +45,6 @@ pub(super) struct Keeper {
     names: BTreeMap<String, String>,
     /// Definitions in the log that were refused here, by name, and in how many looks they are tried again.
     refused: BTreeMap<String, (String, u32)>,
-    /// What was told of definitions that no pipeline shows.
-    told: BTreeMap<String, String>,
     /// Files to be read again, and in how many looks.
     waiting: BTreeMap<String, u32>,
 }
@@ -50,8 +58,8 @@ pub(super) struct Keeping {
 impl Keeper {
     pub(super) fn new(fleet: Arc<Fleet>) -> Self {
         let folder = fleet.around.host.pipelines.clone();
-        let (names, refused, told, waiting) = Default::default();
-        Self { files: Files::new(folder.clone()), fleet, folder, names, refused, told, waiting }
+        let (names, refused, waiting) = Default::default();
+        Self { files: Files::new(folder.clone()), fleet, folder, names, refused, waiting }
     }
 
     /// Adds all pipelines that there are at the start, and starts none.
@@ -65,7 +73,7 @@ impl Keeper {
         for (name, known) in &registered {
             let Some(text) = &known.definition else { continue };
             match self.parse(name, text) {
-                Ok(pipeline) => drop(self.fleet.add(pipeline, Origin::Api, known.desired)),
+                Ok(pipeline) => drop(self.fleet.add(pipeline, Origin::Api, known.wish)),
                 Err(fault) => self.refuse(name, text, &fault),
             }
         }
@@ -74,10 +82,10 @@ impl Keeper {
             let Found::Changed(file) = found else { continue };
             let added = self.read(file).and_then(|pipeline| {
                 let name = pipeline.name.clone();
-                let desired = registered.get(&name).map(|known| known.desired);
+                let wish = registered.get(&name).map(|known| known.wish);
                 let origin = Origin::File(file.name.clone());
                 self.takes(&name, &file.name)?;
-                self.fleet.add(pipeline, origin, desired.unwrap_or_default());
+                self.fleet.add(pipeline, origin, wish.unwrap_or_default());
                 self.names.insert(file.name.clone(), name);
                 Ok(())
             });
@@ -85,6 +93,7 @@ impl Keeper {
                 if fault.code == Some(NAME_TAKEN) {
                     self.waiting.insert(file.name.clone(), TRY_AGAIN);
                 }
+                self.stray(Origin::File(file.name.clone()), None, &fault);
                 tracing::error!(file = file.name, "pipeline file refused: {fault}");
                 let (mut text, help) = (fault.to_string(), fault.help);
                 if let Some(before) = problems.take() {
@@ -121,7 +130,12 @@ impl Keeper {
         let (stop, stopped) = bounded(0);
         let run = move || {
             while !is_over(&stopped) {
-                self.look();
+                // Whatever is wrong with a definition, the next look is at all of them.
+                if catch_unwind(AssertUnwindSafe(|| self.look())).is_err() {
+                    tracing::error!(
+                        "a fault of tidemill itself, definitions wait: please report it"
+                    );
+                }
             }
         };
         thread::Builder::new()
@@ -170,32 +184,36 @@ impl Keeper {
             match self.fleet.known(&name) {
                 // It waits for whatever keeps it from running, and shows it.
                 None | Some((_, false, _)) => self.fleet.define_unready(pipeline, &origin),
-                Some(_) => self.fleet.define(pipeline, &origin, None, false).map(drop),
+                Some(_) => self.fleet.define(pipeline, &origin, None, How::default()).map(drop),
             }
         });
         let Err(fault) = taken else {
-            self.told.remove(&file.name);
+            self.fleet.forget_stray(&file.name);
             return;
         };
-        let soon = fault.retry || fault.code == Some(NAME_TAKEN);
+        let soon = fault.retry || fault.code.is_some_and(|code| MENDED_ELSEWHERE.contains(&code));
         self.waiting.insert(file.name.clone(), if soon { TRY_AGAIN } else { TRY_LATER });
         match self.names.get(&file.name) {
             Some(name) => self.fleet.refuse(name, Some(fault.to_string())),
-            None => self.tell(&file.name, fault.to_string()),
+            None => self.stray(Origin::File(file.name.clone()), None, &fault),
         }
     }
 
-    /// Tells of a definition that no pipeline shows, once.
-    fn tell(&mut self, pipeline: &str, reason: String) {
-        if self.told.insert(pipeline.to_owned(), reason.clone()).as_ref() != Some(&reason) {
-            let pipeline = pipeline.to_owned();
+    /// Shows a definition that no pipeline can be made of, and tells of it once.
+    fn stray(&self, origin: Origin, name: Option<&str>, fault: &Fault) {
+        let reason = fault.to_string();
+        let pipeline = match (&origin, name) {
+            (Origin::File(file), _) => file.clone(),
+            (Origin::Api, name) => name.unwrap_or_default().to_owned(),
+        };
+        if self.fleet.refuse_stray(origin, name, &reason) {
             self.fleet.around.events.tell(What::DefinitionRefused { pipeline, reason });
         }
     }
 
     /// A file is gone: its pipeline ends.
     fn gone(&mut self, file: &str) {
-        self.told.remove(file);
+        self.fleet.forget_stray(file);
         if let Some(name) = self.names.remove(file) {
             self.fleet.end(self.fleet.take_out(&name));
         }
@@ -222,14 +240,19 @@ impl Keeper {
             }
             let taken = self.parse(name, text).and_then(|pipeline| match self.fleet.known(name) {
                 None | Some((_, false, _)) => self.fleet.define_unready(pipeline, &Origin::Api),
-                Some(_) => self.fleet.define(pipeline, &Origin::Api, None, false).map(drop),
+                Some(_) => {
+                    self.fleet.define(pipeline, &Origin::Api, None, How::default()).map(drop)
+                }
             });
             match taken {
                 Err(fault) if fault.retry => {
                     tracing::warn!(pipeline = name, "not changed yet: {fault}")
                 }
                 Err(fault) => self.refuse(name, text, &fault),
-                Ok(()) => drop(self.refused.remove(name)),
+                Ok(()) => {
+                    self.refused.remove(name);
+                    self.fleet.forget_stray(name);
+                }
             }
         }
         for name in self.fleet.names() {
@@ -241,12 +264,12 @@ impl Keeper {
     fn obey(&self, name: &str) -> Option<Supervised> {
         let _held = self.fleet.registry.hold();
         let known = self.fleet.registry.pipelines().remove(name).unwrap_or_default();
-        let (origin, _, desired) = self.fleet.known(name)?;
+        let (origin, _, wish) = self.fleet.known(name)?;
         if origin == Origin::Api && known.definition.is_none() {
             return self.fleet.take_out(name);
         }
-        if known.desired != desired {
-            self.fleet.desire(name, known.desired);
+        if known.wish != wish {
+            self.fleet.desire(name, known.wish);
         }
         None
     }
@@ -257,7 +280,7 @@ impl Keeper {
         if self.fleet.known(name).is_some() {
             return self.fleet.refuse(name, Some(fault.to_string()));
         }
-        self.tell(name, fault.to_string());
+        self.stray(Origin::Api, Some(name), fault);
     }
 
     /// Whether a file may define a pipeline of this name.

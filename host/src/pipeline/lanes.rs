@@ -94,7 +94,7 @@ impl Lanes {
     /// records.
     fn starts(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<(Lane, i64)>, Fault> {
         let known: BTreeSet<Arc<str>> =
-            self.committer.lanes().into_iter().map(|(lane, _)| lane.topic).collect();
+            self.committer.standing().lanes.into_iter().map(|(lane, _)| lane.topic).collect();
         let mut starts = Vec::with_capacity(lanes.len());
         for lane in lanes.iter().filter(|lane| known.contains(&lane.topic)) {
             starts.push((lane.clone(), offsets.watermarks(lane)?.start));
@@ -225,7 +225,7 @@ impl Assignments for Lanes {
                     help,
                     "kafka is in trouble, trying on: {fault}"
                 );
-                self.shared.trouble(&fault);
+                self.shared.trouble(lane, &fault);
             }
             Some(lane) => self.shared.halt(lane, &fault),
             None => self.shared.fail(fault),

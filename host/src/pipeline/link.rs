@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct Link {
     /// Its place in the pipeline.
     number: usize,
-    pipeline: String,
+    context: GuestContext,
     settings: config::Transform,
     component: Arc<Component>,
     feed: Vec<usize>,
@@ -37,10 +37,10 @@ impl Link {
         meters: Meters,
     ) -> Result<Self, Fault> {
         let settings = pipeline.transforms[number].clone();
-        let (component, pipeline) = (Arc::clone(&step.component), pipeline.name.clone());
-        let instance = instantiate(&component, &pipeline, &settings, &meters)?;
+        let (component, context) = (Arc::clone(&step.component), step.context.clone());
+        let instance = instantiate(&component, &context, &settings, &meters)?;
         let feed = step.feed.clone();
-        Ok(Self { number, pipeline, settings, component, feed, meters, instance })
+        Ok(Self { number, context, settings, component, feed, meters, instance })
     }
 
     /// The component's name.
@@ -85,8 +85,8 @@ impl Link {
     ) -> Result<Vec<Rows>, (usize, Fault)> {
         let number = self.number;
         if self.instance.is_poisoned() {
-            let Self { component, pipeline, settings, meters, .. } = self;
-            self.instance = instantiate(component, pipeline, settings, meters)
+            let Self { component, context, settings, meters, .. } = self;
+            self.instance = instantiate(component, context, settings, meters)
                 .map_err(|fault| (number, fault))?;
         }
         let processed = self.instance.process(batch, payload).map_err(|fault| {
@@ -109,11 +109,10 @@ impl Link {
 
 fn instantiate(
     component: &Arc<Component>,
-    pipeline: &str,
+    context: &GuestContext,
     settings: &config::Transform,
     meters: &Meters,
 ) -> Result<Instance, Fault> {
-    let context = GuestContext { pipeline: pipeline.to_owned() };
     let metrics: Arc<dyn GuestMetrics> = Arc::new(meters.clone());
-    component.instantiate(context, &settings.config, &settings.limits, metrics)
+    component.instantiate(context.clone(), &settings.config, &settings.limits, metrics)
 }

@@ -36,6 +36,8 @@ pub(super) struct Step {
     pub descriptor: Descriptor,
     /// For each field that it reads or carries, its place among the fields of the transform before; empty for the first.
     pub feed: Vec<usize>,
+    /// For all of its instances.
+    pub context: GuestContext,
 }
 
 impl Plan {
@@ -134,7 +136,7 @@ fn step(
     let transform = &pipeline.transforms[number];
     let number = number.to_string();
     let path = |key| ["transforms", &number, key];
-    let context = GuestContext { pipeline: pipeline.name.clone() };
+    let context = GuestContext { pipeline: pipeline.name.clone(), log_rate: Arc::default() };
     let descriptor = component
         .probe(&context, &transform.config, &transform.limits)
         .map_err(|fault| objection(pipeline, &path("config"), fault))?;
@@ -148,7 +150,7 @@ fn step(
             Vec::new()
         }
     };
-    Ok(Step { component: Arc::clone(component), descriptor, feed })
+    Ok(Step { component: Arc::clone(component), descriptor, feed, context })
 }
 
 /// Checks that the first transform reads what the source gives.

@@ -52,7 +52,7 @@ impl Rows {
         files: &mut Files<StageWriter>,
         open: &mut Open<'_>,
     ) -> Result<Counts, Fault> {
-        let Transformed { rows, broken, rejected } = self.chain.transform(batch)?;
+        let Transformed { rows, broken, rejected } = self.chain.transform(batch, &self.failures)?;
         let encode = Instant::now();
         let mut counts = Counts {
             records: batch.len() as u64,

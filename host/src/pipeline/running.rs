@@ -41,9 +41,6 @@ use crate::{
     kafka::{Lag, Source},
 };
 
-/// The epoch of every log: later ones come with `repair`.
-pub(super) const EPOCH: u16 = 1;
-
 /// A pipeline that runs.
 #[derive(Debug)]
 pub(super) struct Running {
@@ -105,14 +102,10 @@ impl Running {
         let meters = Meters::new(name, &plan.steps[0].component);
         // Instances are made before anything is written or the group is joined: what they refuse costs nothing.
         let rows = instances(pipeline, plan, &meters, workers)?;
-        let committer = runtime.block_on(Committer::open(
-            prepared.store.clone(),
-            name,
-            EPOCH,
-            writer.clone(),
-        ))?;
+        let committer = Committer::open(prepared.store.clone(), name, writer);
+        let committer = runtime.block_on(committer)?;
         // Before the group is joined: positions of another topic would stay where they are for ever.
-        changes::has_topics(pipeline, &committer.lanes())?;
+        changes::fits(pipeline, &committer.standing())?;
         match runtime.block_on(committer.sweep(name, 2 * closer::STAGE_MAX_AGE)) {
             Ok(0) => {}
             Ok(files) => {

@@ -13,7 +13,10 @@ use chrono::{SecondsFormat, Utc};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::Handle;
 
-use super::status::{Behind, Origin, PipelineStatus, RunningTransform, State};
+use super::{
+    changes::OTHER_LOG,
+    status::{Behind, Origin, PipelineStatus, RunningTransform, State},
+};
 use crate::{
     commit::manifest::Counts,
     events::{Events, What},
@@ -52,8 +55,8 @@ struct Board {
     /// When a record was processed last, or there was none to process.
     last_progress: Instant,
     halted: BTreeMap<Lane, String>,
-    /// What a person should look at, while librdkafka tries on.
-    trouble: Option<Trouble>,
+    /// What a person should look at, while librdkafka tries on: of lanes, and of all of them.
+    troubles: BTreeMap<Option<Lane>, Trouble>,
     /// Why the run before failed, until this one commits something or has nothing left to read.
     setback: Option<String>,
     /// That nothing flows.
@@ -111,7 +114,7 @@ impl Board {
             last_commit: Instant::now(),
             last_progress: Instant::now(),
             halted: BTreeMap::new(),
-            trouble: None,
+            troubles: BTreeMap::new(),
             setback: None,
             stalled: None,
             unprepared: false,
@@ -137,7 +140,7 @@ impl Board {
         let reasons: Vec<_> = self
             .setback
             .iter()
-            .chain(self.trouble.iter().map(|trouble| &trouble.text))
+            .chain(self.troubles.values().map(|trouble| &trouble.text))
             .chain(&self.stalled)
             .cloned()
             .chain(halted)
@@ -186,7 +189,8 @@ impl Shared {
             }
             _ => board.at = At::Starting,
         }
-        (board.run, board.trouble, board.stalled) = (run, None, None);
+        (board.run, board.stalled) = (run, None);
+        board.troubles.clear();
         board.halted.clear();
         board.resting.clear();
         board.status.awaits_mending = unprepared;
@@ -341,7 +345,8 @@ impl Shared {
     pub(super) fn stopped(&self, fault: &Fault) {
         let mut board = self.lock();
         board.at = At::Failure(fault.to_string(), fault.retry);
-        board.status.awaits_mending = !fault.retry && fault.blame == Blame::Transform;
+        let is_for_a_person = fault.blame == Blame::Transform || fault.code == Some(OTHER_LOG);
+        board.status.awaits_mending = !fault.retry && is_for_a_person;
         board.unprepared = false;
         board.show();
     }
@@ -379,28 +384,34 @@ impl Shared {
         board.show();
     }
 
-    /// Says what keeps records from coming until a person sees to it.
-    pub(super) fn trouble(&self, fault: &Fault) {
+    /// Says what keeps records from coming, of a lane or of all, until a person sees to it.
+    pub(super) fn trouble(&self, lane: Option<&Lane>, fault: &Fault) {
         let Some(mut board) = self.current() else { return };
         let until = fault.help.is_none().then(|| Instant::now() + TROUBLE_LASTS);
-        board.trouble = Some(Trouble { text: fault.to_string(), until });
+        board.troubles.insert(lane.cloned(), Trouble { text: fault.to_string(), until });
         board.show();
     }
 
     /// Trouble that was not told again for a while is over.
     pub(super) fn trouble_fades(&self, now: Instant) {
-        let Some(mut board) = self.current() else { return };
-        if board.trouble.as_ref().and_then(|trouble| trouble.until).is_some_and(|until| until < now)
-        {
-            board.trouble = None;
-            board.show();
-        }
+        self.end_troubles(|_, trouble| trouble.until.is_some_and(|until| until < now));
     }
 
-    /// Records come again.
+    /// Records of a lane come again. What is wrong with another is still wrong.
+    pub(super) fn records_come(&self, of: &Lane) {
+        self.end_troubles(|lane, _| lane.is_none_or(|lane| lane == of));
+    }
+
+    /// Lanes are given out anew: what is still wrong will be told again.
     pub(super) fn trouble_is_over(&self) {
+        self.end_troubles(|_, _| true);
+    }
+
+    fn end_troubles(&self, is_over: impl Fn(Option<&Lane>, &Trouble) -> bool) {
         let Some(mut board) = self.current() else { return };
-        if board.trouble.take().is_some() {
+        let before = board.troubles.len();
+        board.troubles.retain(|lane, trouble| !is_over(lane.as_ref(), trouble));
+        if board.troubles.len() < before {
             board.show();
         }
     }
@@ -446,15 +457,20 @@ mod tests {
     fn trouble_passes_and_halted_lanes_stay() {
         let (shared, _) = Shared::new("p", Events::default());
         shared.started(1);
-        shared.trouble(&Fault::config("not allowed").help("allow it"));
+        let of = Lane::new("t", 1);
+        shared.trouble(Some(&of), &Fault::config("not allowed").help("allow it"));
         shared.halt(&Lane::new("t", 0), &Fault::outside("gone"));
         let reason = shared.status().reason.unwrap();
         assert_eq!(reason, "not allowed; t/0: gone");
         shared.trouble_fades(Instant::now() + 2 * TROUBLE_LASTS);
+        shared.records_come(&Lane::new("t", 2));
         assert_eq!(shared.status().reason.unwrap(), reason, "a person has to see to it");
+        shared.records_come(&of);
+        assert_eq!(shared.status().reason.unwrap(), "t/0: gone");
+        shared.trouble(Some(&of), &Fault::config("not allowed").help("allow it"));
         shared.trouble_is_over();
         assert_eq!(shared.status().reason.unwrap(), "t/0: gone");
-        shared.trouble(&Fault::outside("no broker"));
+        shared.trouble(None, &Fault::outside("no broker"));
         shared.trouble_fades(Instant::now());
         assert_eq!(shared.status().reason.unwrap(), "no broker; t/0: gone");
         shared.trouble_fades(Instant::now() + 2 * TROUBLE_LASTS);

@@ -61,7 +61,8 @@ pub struct PipelineStatus {
     /// Why the newest definition of it is not what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
-    /// Whether it is FAILED for what its component did, or can't be prepared yet: it goes on when that is mended.
+    /// Whether it is FAILED for what its component did, or for topics that are not its log's, or can't be prepared yet: it goes on
+    /// when that is mended.
     pub awaits_mending: bool,
     /// What it runs, in order.
     pub transforms: Vec<RunningTransform>,
@@ -81,6 +82,20 @@ pub struct PipelineStatus {
     pub flushes: u64,
     /// Flushes that another replica fenced since the start.
     pub fenced: u64,
+}
+
+/// A definition that no pipeline runs, nor shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// Where it stands.
+    pub origin: Origin,
+    /// The pipeline's name, of one that was registered over the API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+    /// Since when, RFC 3339.
+    pub since: String,
 }
 
 /// How far a pipeline is behind, in the partitions that this process has.

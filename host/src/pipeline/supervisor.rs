@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +23,12 @@ use super::{
     status::{PipelineStatus, RunningTransform},
     swapping::Swapping,
 };
-use crate::{commit::manifest::TransformId, config, fault::Fault, registry::Desired};
+use crate::{
+    commit::manifest::TransformId,
+    config,
+    fault::{Blame, Fault},
+    registry::Desired,
+};
 
 /// The wait before the first new start; it doubles with each start that commits nothing.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -32,6 +37,8 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// The wait before a version is tried again of which no instance could be made.
 const SWAP_AGAIN: Duration = Duration::from_secs(1);
+/// After so many attempts, one after the other, it is given up.
+const SWAPS: u32 = 5;
 
 /// A pipeline and the thread that looks after it.
 #[derive(Debug)]
@@ -62,6 +69,13 @@ pub(super) trait Planner: Send + Sync {
     /// # Errors
     /// What keeps the pipeline from running.
     fn ready(&self, pipeline: &Arc<config::Pipeline>) -> Result<(Prepared, Arc<Plan>), Fault>;
+
+    /// Gives up a version of a component that was accepted and of which no instance can be made, and goes back to another.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// The store does not answer, or the other one can't run any more.
+    fn withdraw(&self, component: &str, from: &str, to: &str, why: &Fault) -> Result<(), Fault>;
 }
 
 #[derive(Debug)]
@@ -84,6 +98,8 @@ struct Supervisor {
     running: Option<Running>,
     tasks: Arc<Mailbox<Task>>,
     swapping: Option<Swapping>,
+    /// Attempts to go over that failed, one after the other.
+    failed_swaps: u32,
     started: Instant,
     /// Starts one after the other that committed nothing.
     attempts: u32,
@@ -128,6 +144,7 @@ impl Supervised {
             running: None,
             tasks: Arc::clone(&tasks),
             swapping: None,
+            failed_swaps: 0,
             started: Instant::now(),
             attempts: 0,
             failure: None,
@@ -135,7 +152,9 @@ impl Supervised {
             swap_again: never(),
             chosen: task.chosen,
         };
+        let guard = Guard(Arc::clone(&newest));
         let run = move || {
+            let _guard = guard;
             supervisor.start();
             let failure = supervisor.failure.as_ref().map(Fault::copy);
             // Nobody may wait for it.
@@ -174,6 +193,18 @@ impl Supervised {
         match tokio::time::timeout(timeout, answered).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) => Err(late(&name, timeout)),
+        }
+    }
+}
+
+/// Shows that nobody looks after a pipeline any more.
+struct Guard(Arc<Mutex<Arc<Shared>>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            newest.stopped(&Fault::bug("the supervisor panicked: the log has the place"));
         }
     }
 }
@@ -327,6 +358,7 @@ impl Supervisor {
         let before = self.swapping.take();
         match running.swap(&self.pipeline, plan) {
             Ok(dones) => {
+                self.failed_swaps = 0;
                 let shown = self.shared.status().transforms;
                 let (workers, chosen) = (running.workers(), std::mem::take(&mut self.chosen));
                 let next = Swapping::new(shown, Arc::clone(plan), chosen, workers, dones);
@@ -337,6 +369,28 @@ impl Supervisor {
                 tracing::warn!(pipeline = name, "cannot swap, trying on: {fault}");
                 self.swapping = before;
                 self.swap_again = after(SWAP_AGAIN);
+                self.failed_swaps += 1;
+                if self.failed_swaps >= SWAPS && fault.blame == Blame::Transform {
+                    self.failed_swaps = 0;
+                    self.withdraw(&fault);
+                }
+            }
+        }
+    }
+
+    /// Gives up what it can't go over to: the version that runs is the current one again.
+    fn withdraw(&self, why: &Fault) {
+        let (Some(planner), Some((_, plan))) = (self.planner.upgrade(), &self.ready) else {
+            return;
+        };
+        let runs = self.shared.status().transforms;
+        for (new, old) in plan.transforms.iter().zip(&runs) {
+            if new.name != old.component || new.sha256 == old.digest {
+                continue;
+            }
+            if let Err(fault) = planner.withdraw(&new.name, &new.sha256, &old.digest, why) {
+                let component = &new.name;
+                tracing::warn!(component, "cannot go back to the version before: {fault}");
             }
         }
     }

@@ -304,7 +304,7 @@ impl Worker {
         self.setting.meters.processed(&counts, batch.values.data().len());
         self.setting.meters.read_up_to(batch.timestamps[batch.len() - 1]);
         self.setting.shared.processed(&counts);
-        self.setting.shared.trouble_is_over();
+        self.setting.shared.records_come(&batch.lane);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Known as _, Users,
-    log::{Change, Desired, Log},
+    log::{Change, Desired, Log, Wish},
     road::RoadWorks,
 };
 use crate::{engine::Component, fault::Fault, schema::Output};
@@ -69,6 +69,21 @@ impl<'a> Held<'a> {
         self.0.append(write).map(drop)
     }
 
+    /// Gives up a current version of which no instance can be made, and makes an earlier one the current one again.
+    ///
+    /// # Errors
+    /// The store does not answer, or a pipeline has something against the earlier one.
+    pub fn withdraw(
+        &mut self,
+        users: &dyn Users,
+        name: &str,
+        from: &str,
+        to: &str,
+        why: &Fault,
+    ) -> Result<(), Fault> {
+        self.0.withdraw(users, name, from, to, why)
+    }
+
     /// Reads what other replicas wrote.
     ///
     /// # Errors
@@ -106,16 +121,19 @@ impl<'a> Held<'a> {
         self.0.append(forget)
     }
 
-    /// Notes what a pipeline is to do.
+    /// Notes what a person wants a pipeline to do, if that is news: that it runs always is, since it may have failed.
     ///
     /// # Errors
     /// The store does not answer.
-    pub fn desire(&mut self, pipeline: &str, desired: Desired) -> Result<(), Fault> {
+    pub fn desire(&mut self, pipeline: &str, desired: Desired) -> Result<Wish, Fault> {
         let desire = |log: &Log| {
-            let known = log.pipelines.get(pipeline).map(|known| known.desired).unwrap_or_default();
+            let known = log.pipelines.get(pipeline).map(|known| known.wish).unwrap_or_default();
             let pipeline = pipeline.to_owned();
-            (known != desired).then_some(Change::Desire { pipeline, desired })
+            let is_news = desired == Desired::Running || known.desired != desired;
+            is_news.then_some(Change::Desire { pipeline, desired })
         };
-        self.0.append(desire).map(drop)
+        self.0.append(desire)?;
+        let known = self.0.journal.log().pipelines.get(pipeline);
+        Ok(known.map(|known| known.wish).unwrap_or_default())
     }
 }

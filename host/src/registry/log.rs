@@ -12,6 +12,9 @@ use crate::{fault::Fault, schema::Output};
 /// The version of the format of entries.
 const FORMAT: u32 = 1;
 
+/// Refusals that are kept of a component: the newest. A file that was refused before is tried again.
+const MAX_REFUSALS: usize = 50;
+
 /// The key of an entry.
 pub(super) fn key(seq: u64) -> String {
     format!("_registry/log/{seq:020}.json")
@@ -101,13 +104,22 @@ pub enum Desired {
     Stopped,
 }
 
+/// What a pipeline is to do, as of the newest of so many wishes: that it runs may be wished again when it has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// What.
+    pub desired: Desired,
+    /// How many there were.
+    pub count: u64,
+}
+
 /// What the log has of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Registered {
     /// Its text, if it was registered over the API rather than by a file.
     pub definition: Option<String>,
     /// What it is to do.
-    pub desired: Desired,
+    pub wish: Wish,
     /// What it writes; unknown before it ran.
     pub outputs: Option<Vec<Output>>,
 }
@@ -289,6 +301,8 @@ impl Log {
                 history.refused.retain(|refusal| refusal.digest != digest);
                 let generation = history.generation;
                 history.refused.push(Refusal { digest, reason, at: ts, road, against, generation });
+                let too_many = history.refused.len().saturating_sub(MAX_REFUSALS);
+                history.refused.drain(..too_many);
             }
             Change::Choose { component, digest, outputs } => {
                 self.components.entry(component).or_default().choose(digest, ts);
@@ -302,9 +316,12 @@ impl Log {
             // What it wrote is still there: one of the same name goes on from that.
             Change::Forget { pipeline } => {
                 let registered = self.pipeline(pipeline);
-                (registered.definition, registered.desired) = (None, Desired::default());
+                (registered.definition, registered.wish.desired) = (None, Desired::default());
             }
-            Change::Desire { pipeline, desired } => self.pipeline(pipeline).desired = desired,
+            Change::Desire { pipeline, desired } => {
+                let wish = &mut self.pipeline(pipeline).wish;
+                *wish = Wish { desired, count: wish.count + 1 };
+            }
         }
         Ok(())
     }
@@ -399,7 +416,7 @@ mod tests {
         let found = |count: usize| {
             let log = folded(changes[..count].iter().cloned());
             let found = log.pipelines["p"].clone();
-            (found.definition, found.desired, found.outputs.map(|outputs| outputs.len()))
+            (found.definition, found.wish.desired, found.outputs.map(|outputs| outputs.len()))
         };
         assert_eq!(found(1), (Some("1".into()), Desired::Running, None));
         assert_eq!(found(4), (Some("2".into()), Desired::Paused, Some(1)));

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Checked, Objection, Outcome, Users,
+    ahead::Ahead,
     folder::{Candidate, Folder},
     journal::Journal,
     log::{Change, Log, Road},
@@ -36,12 +37,13 @@ pub(super) struct RoadWorks {
     pub runtime: Handle,
     /// The versions that the users of each name run in this process.
     pub running: BTreeMap<String, Arc<Component>>,
-    /// Versions that other replicas accepted and this one can't run, by name.
-    pub stuck: BTreeMap<String, String>,
+    /// Versions that other replicas accepted and this one can't run, by name: the digest, and the pipelines that it was
+    /// tried for.
+    pub stuck: BTreeMap<String, (String, String)>,
     /// What is to be compiled while nobody holds this: a name and its file.
     pub wanted: Option<(String, Bytes)>,
-    /// What was compiled so, by name and digest.
-    pub ahead: BTreeMap<(String, String), Result<Arc<Component>, Fault>>,
+    /// What was compiled so.
+    pub ahead: Ahead,
     /// What was told last of the surroundings: told again only when it changes.
     pub trouble: Option<String>,
     pub shown: Arc<Mutex<Log>>,
@@ -52,7 +54,7 @@ pub(super) struct RoadWorks {
 pub(super) enum Next {
     /// At once: more is waiting.
     Now,
-    /// As soon as `wanted` is compiled.
+    /// When `wanted` is compiled.
     Compiled,
     /// Soon: a file is being written.
     Soon,
@@ -76,6 +78,7 @@ impl Good {
 impl RoadWorks {
     /// One look at everything: what other replicas chose, then the folder. One file a turn, those of used names first.
     pub(super) fn turn(&mut self, users: &dyn Users, renamed: &BTreeSet<String>) -> Next {
+        self.wanted = None;
         match self.look(users, renamed) {
             Ok(next) => {
                 self.trouble = None;
@@ -238,6 +241,42 @@ impl RoadWorks {
         Ok(Outcome::Accepted)
     }
 
+    /// Makes a version the current one instead of one that was accepted and can't be run after all, which is then shown
+    /// among the refused ones.
+    pub(super) fn withdraw(
+        &mut self,
+        users: &dyn Users,
+        name: &str,
+        from: &str,
+        to: &str,
+        why: &Fault,
+    ) -> Result<(), Fault> {
+        self.runtime.block_on(self.journal.follow())?;
+        if self.journal.log().current(name) != Some(from) {
+            return Ok(());
+        }
+        let history = self.journal.log().component(name);
+        let version = history.and_then(|history| history.version(from));
+        let road = version.map_or(Road::Folder, |version| version.road);
+        let (component, against) = (name.to_owned(), users.against(name));
+        let reason = format!("it was accepted, but can't be started: {why}");
+        let refuse = |log: &Log| {
+            let (component, digest) = (component.clone(), from.to_owned());
+            let (reason, against) = (reason.clone(), against.clone());
+            let is_current = log.current(name) == Some(from);
+            is_current.then_some(Change::Refuse { component, digest, reason, against, road })
+        };
+        if self.runtime.block_on(self.journal.append(refuse))? {
+            let (component, digest) = (name.to_owned(), from.to_owned());
+            let reason = reason.clone();
+            self.events.tell(What::Refused { component, digest, road: road.name(), reason });
+        }
+        match self.roll_back(users, name, to)? {
+            Outcome::Refused(reason) => Err(Fault::transform(reason)),
+            Outcome::Accepted | Outcome::Unchanged => Ok(()),
+        }
+    }
+
     pub(super) fn remove(&mut self, users: &dyn Users, name: &str) -> Result<bool, Fault> {
         self.runtime.block_on(self.journal.follow())?;
         let named_by = users.users(name);
@@ -303,8 +342,7 @@ impl RoadWorks {
 
     /// Whether a component is to be compiled before it can be tried: then others may change something meanwhile.
     fn compiles_first(&mut self, name: &str, digest: &str, wasm: &[u8]) -> bool {
-        let compiled = self.engine.has(digest)
-            || self.ahead.contains_key(&(name.to_owned(), digest.to_owned()));
+        let compiled = self.is_compiled(name, digest);
         if !compiled {
             self.wanted = Some((name.to_owned(), Bytes::copy_from_slice(wasm)));
         }
@@ -313,7 +351,7 @@ impl RoadWorks {
 
     pub(super) fn load(&mut self, name: &str, wasm: &[u8]) -> Result<Arc<Component>, Fault> {
         let digest = hex::encode(Sha256::digest(wasm));
-        let component = match self.ahead.get(&(name.to_owned(), digest)) {
+        let component = match self.ahead.get(name, &digest) {
             Some(Ok(component)) => Arc::clone(component),
             Some(Err(fault)) => return Err(fault.copy()),
             None => self.engine.load(name, wasm)?,
@@ -382,8 +420,13 @@ impl RoadWorks {
         let log = self.journal.log();
         let is_behind = |(name, running): &(&String, &Arc<Component>)| {
             let current = log.current(name);
-            current.is_some_and(|digest| digest != running.digest())
-                && self.stuck.get(*name).map(String::as_str) != current
+            let stuck = self.stuck.get(*name);
+            current.is_some_and(|digest| {
+                let is_stuck = |(stuck, against): &(String, String)| {
+                    stuck == digest && *against == users.against(name)
+                };
+                digest != running.digest() && !stuck.is_some_and(is_stuck)
+            })
         };
         let behind: Vec<String> =
             self.running.iter().filter(is_behind).map(|(name, _)| name.clone()).collect();
@@ -409,7 +452,8 @@ impl RoadWorks {
             Ok(good) => self.run(good),
             Err(Objection { reason, .. }) => {
                 let (component, road) = (name.clone(), "replica");
-                self.stuck.insert(name, digest.clone());
+                let against = users.against(&name);
+                self.stuck.insert(name, (digest.clone(), against));
                 self.events.tell(What::Refused { component, digest, road, reason });
             }
         }

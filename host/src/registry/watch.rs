@@ -5,24 +5,20 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::MetadataExt as _,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
-    thread,
+    sync::{Arc, Mutex},
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use notify::{
     EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{ModifyKind, RenameMode},
+    event::{AccessKind, AccessMode, ModifyKind, RenameMode},
 };
-use sha2::{Digest, Sha256};
 
-use super::{
-    Registry, Users,
-    folder::STILL,
-    road::{Next, RoadWorks},
-};
+use super::{Registry, Users, folder::STILL, road::Next};
 use crate::fault::Fault;
 
 /// How often it looks without having been told to.
@@ -57,42 +53,44 @@ impl Registry {
 
     fn run(&self, users: &dyn Users, path: PathBuf, stopped: &Receiver<()>) {
         let (mut notices, told) = Notices::of(path);
-        loop {
-            notices.keep();
-            // Compiled while others may change something.
-            let turn = self.works().turn(users, &notices.take_renamed());
-            let wait = match turn {
-                Next::Now => TURN,
-                Next::Compiled => {
-                    self.compile_wanted();
-                    TURN
+        thread::scope(|scope| {
+            let mut compiling: Option<ScopedJoinHandle<'_, ()>> = None;
+            loop {
+                notices.keep();
+                let renamed = notices.take_renamed();
+                // Whatever is wrong with a file, the next one has its turn.
+                let turn = catch_unwind(AssertUnwindSafe(|| self.works().turn(users, &renamed)));
+                let turn = turn.unwrap_or_else(|_| {
+                    tracing::error!(
+                        "a fault of tidemill itself, components wait: please report it"
+                    );
+                    Next::Later
+                });
+                let wait = match turn {
+                    Next::Now => TURN,
+                    // One at a time, while others may change something, and what they choose is followed.
+                    Next::Compiled => {
+                        let is_free = compiling.as_ref().is_none_or(ScopedJoinHandle::is_finished);
+                        if let Some((name, wasm)) = self.works().wanted.take().filter(|_| is_free) {
+                            let wake = notices.wake.clone();
+                            compiling = Some(scope.spawn(move || {
+                                drop(self.compile_ahead(&name, &wasm));
+                                // It is heard already, if somebody else woke it.
+                                wake.try_send(()).ok();
+                            }));
+                        }
+                        POLL
+                    }
+                    Next::Soon => STILL,
+                    Next::Later => POLL,
+                };
+                select! {
+                    recv(stopped) -> _ => return,
+                    recv(told) -> _ => notices.settle(stopped, &told),
+                    default(wait) => {}
                 }
-                Next::Soon => STILL,
-                Next::Later => POLL,
-            };
-            select! {
-                recv(stopped) -> _ => return,
-                recv(told) -> _ => notices.settle(stopped, &told),
-                default(wait) => {}
             }
-        }
-    }
-}
-
-impl Registry {
-    /// Compiles what the road waits for.
-    fn compile_wanted(&self) {
-        let Some((name, wasm)) = self.works().wanted.take() else { return };
-        drop(self.compile_ahead(&name, &wasm));
-    }
-
-    /// Compiles a component while others may change something, and takes the registry in hand with it.
-    pub(super) fn compile_ahead(&self, name: &str, wasm: &[u8]) -> MutexGuard<'_, RoadWorks> {
-        let loaded = self.engine.load(name, wasm);
-        let digest = hex::encode(Sha256::digest(wasm));
-        let mut works = self.works();
-        works.ahead.insert((name.to_owned(), digest), loaded);
-        works
+        });
     }
 }
 
@@ -121,6 +119,9 @@ impl Notices {
         let Some(found) = found else { return };
         let (renamed, wake) = (Arc::clone(&self.renamed), self.wake.clone());
         let tell = move |event: notify::Result<notify::Event>| {
+            if event.as_ref().is_ok_and(|event| !is_news(event.kind)) {
+                return;
+            }
             let names = event.iter().filter_map(renamed_to);
             renamed.lock().expect("nothing panics while it holds this lock").extend(names);
             // One wake-up is enough for all that comes before it is heard.
@@ -157,6 +158,14 @@ impl Notices {
     }
 }
 
+/// Whether something changed. That somebody looked is no news: it is this host itself that looks, each time it is told.
+fn is_news(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
 /// The name that a file was renamed to.
 fn renamed_to(event: &notify::Event) -> Option<String> {
     let path: &Path = match event.kind {
@@ -190,6 +199,31 @@ mod tests {
                 renamed.extend(notices.take_renamed());
             }
         }
+    }
+
+    /// Else it would look again and again, for ever.
+    #[test]
+    fn looking_is_no_news() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("a.wasm");
+        fs::write(&file, "x").unwrap();
+        let (mut notices, told) = Notices::of(place.path().into());
+        notices.keep();
+        for _ in 0..3 {
+            fs::read_dir(place.path()).unwrap().for_each(drop);
+            fs::read(&file).unwrap();
+        }
+        // What comes after is told after: the system keeps the order.
+        let (watched, seen) = crossbeam_channel::unbounded();
+        let mut other =
+            notify::recommended_watcher(move |event| drop(watched.send(event))).unwrap();
+        other.watch(place.path(), RecursiveMode::NonRecursive).unwrap();
+        fs::read(&file).unwrap();
+        let looked: notify::Event = seen.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+        assert!(!is_news(looked.kind), "{looked:?}");
+        assert!(told.is_empty());
+        fs::write(&file, "changed").unwrap();
+        told.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 
     #[test]

@@ -67,16 +67,19 @@ impl Process {
             }
             Done::Fenced(_) => self.fenced = self.fenced.or(flush),
             Done::Refused(why) => self.wrong = Some(Wrong::Refused(why)),
-            Done::Committed(_) | Done::Needless => {}
+            Done::Committed(_) | Done::Needless | Done::Sealed => {}
         }
-        if flush.is_none() || self.fenced.is_some() {
+        if self.writer.log().is_sealed() {
+            // The next epoch is not this writer's.
+            self.ahead = None;
+        } else if flush.is_none() || self.fenced.is_some() {
             self.go_back();
         }
     }
 
     /// The worker reads every lane again from where the log says, once its open flushes are done.
     fn go_back(&mut self) {
-        if self.open.is_empty() {
+        if self.open.is_empty() && !self.writer.log().is_sealed() {
             self.fenced = None;
             let log = self.writer.log();
             let [a, b] = lanes().map(|lane| log.position(&lane));

@@ -26,8 +26,7 @@ fn full() -> bool {
     std::env::var("TIDEMILL_TEST_FULL").is_ok_and(|full| !full.is_empty())
 }
 
-const TWO_FLUSHES: Bounds =
-    Bounds { records: 2, flushes: 2, crashes: 0, faults: 0, starts: false, claims: false };
+const TWO_FLUSHES: Bounds = Bounds { records: 2, flushes: 2, ..Bounds::NONE };
 
 #[test]
 fn three_flushes() {
@@ -81,6 +80,17 @@ fn claims() {
     exhaust(Bounds { claims: true, faults, ..TWO_FLUSHES }, 25_000);
 }
 
+/// Somebody seals the epoch while others commit, with a crash at any step, or an answer that is lost.
+#[test]
+fn a_seal() {
+    let bounds = Bounds { records: 1, seals: true, ..TWO_FLUSHES };
+    exhaust(Bounds { crashes: 1, ..bounds }, 10_000);
+    exhaust(Bounds { faults: 1, ..bounds }, 10_000);
+    if full() {
+        exhaust(Bounds { crashes: 1, faults: 1, ..bounds }, 100_000);
+    }
+}
+
 /// The model finds a property that does not hold, and this one is among those that it finds first.
 fn assert_caught(mutant: Mutant, bounds: Bounds, property: &'static str) {
     let checker = Protocol { bounds, mutant: Some(mutant) }
@@ -95,6 +105,7 @@ fn assert_caught(mutant: Mutant, bounds: Bounds, property: &'static str) {
 
 const A_CRASH_AND_A_FAULT: Bounds = Bounds { crashes: 1, faults: 1, ..TWO_FLUSHES };
 const THREE_FLUSHES: Bounds = Bounds { flushes: 3, ..TWO_FLUSHES };
+const A_SEAL_AND_A_CRASH: Bounds = Bounds { seals: true, crashes: 1, ..TWO_FLUSHES };
 
 /// One test a mutant: the rule, the variant that breaks it, the bounds, and what fails then.
 macro_rules! caught {
@@ -120,4 +131,6 @@ caught! {
     rule_8_discard_on_error: DiscardOnError, A_CRASH_AND_A_FAULT, NO_LOSS;
     rule_9_create_overwrites: CreateOverwrites, A_CRASH_AND_A_FAULT, ONCE;
     rule_10_take_unknown_for_visible: TakeUnknownForVisible, A_CRASH_AND_A_FAULT, CLAIMS;
+    rule_11_append_past_a_seal: AppendPastASeal, A_SEAL_AND_A_CRASH, ONCE;
+    rule_11_checkpoint_a_seal: CheckpointASeal, A_SEAL_AND_A_CRASH, ONCE;
 }

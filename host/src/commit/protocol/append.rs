@@ -11,7 +11,8 @@ use crate::{
 impl Writer {
     /// The manifest of an append, but for its place in the log.
     pub(super) fn draft(&self, append: Append) -> Manifest {
-        let Append { nonce, worker: _, kind, inputs, transforms, files, counts, ts } = append;
+        let Append { nonce, worker: _, kind, inputs, transforms, files, counts, handover, ts } =
+            append;
         Manifest {
             v: 1,
             pipeline: self.pipeline.clone(),
@@ -24,6 +25,7 @@ impl Writer {
             transforms,
             files,
             counts,
+            handover,
             published: Published::default(),
             writer: self.name.clone(),
             ts,
@@ -38,6 +40,10 @@ impl Writer {
         commands: &mut Vec<Command>,
     ) {
         self.phase = Phase::Idle;
+        if self.is_sealed() {
+            commands.push(Command::Discard(manifest.files));
+            return commands.push(Command::Done(manifest.nonce, Done::Sealed));
+        }
         if manifest.kind == Kind::Start {
             // It gives way lane by lane to a writer that was faster.
             manifest.inputs.retain(|input| self.log.position(&input.lane).is_none());
@@ -58,6 +64,15 @@ impl Writer {
         self.mutate_attempt(&manifest, commands);
         commands.push(Command::Create(manifest.clone()));
         self.phase = Phase::Creating(manifest, worker);
+    }
+
+    /// Rule 11.
+    fn is_sealed(&self) -> bool {
+        #[cfg(test)]
+        if self.is(Mutant::AppendPastASeal) {
+            return false;
+        }
+        self.log.is_sealed()
     }
 
     fn is_needless(&self, manifest: &Manifest) -> bool {
@@ -91,6 +106,10 @@ impl Writer {
     fn moved_lane(&self, manifest: &Manifest) -> Option<Lane> {
         #[cfg(test)]
         if self.is(Mutant::RebaseMovedLanes) {
+            return None;
+        }
+        if manifest.kind == Kind::Genesis {
+            // There is none yet.
             return None;
         }
         let moved = |input: &&InputRange| self.log.position(&input.lane) != Some(input.start);

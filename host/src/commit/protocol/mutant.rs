@@ -35,6 +35,10 @@ pub enum Mutant {
     CreateOverwrites,
     /// Rule 10: an unknown result counts as visible.
     TakeUnknownForVisible,
+    /// Rule 11: appends go on after a seal.
+    AppendPastASeal,
+    /// Rule 11: a checkpoint reaches past a seal.
+    CheckpointASeal,
 }
 
 impl Writer {
@@ -50,11 +54,13 @@ impl Writer {
 
     pub(super) fn mutate_checkpoint(&self) -> Option<Checkpoint> {
         let all = |(lane, position): (&crate::record::Lane, &i64)| (lane.clone(), *position);
-        self.is(Mutant::CheckpointUnpublished).then(|| Checkpoint {
+        let past = self.is(Mutant::CheckpointASeal) && self.log.is_sealed();
+        (past || self.is(Mutant::CheckpointUnpublished)).then(|| Checkpoint {
             v: 1,
             seq: self.log.next(),
             prev: self.log.prev().to_owned(),
             positions: self.log.positions().iter().map(all).collect(),
+            given_up: self.log.given_up().clone(),
         })
     }
 

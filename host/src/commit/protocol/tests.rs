@@ -22,7 +22,8 @@ fn append(nonce: &str, kind: Kind, inputs: &[(i32, i64, i64)]) -> Append {
         .collect();
     let files = if kind == Kind::Data { vec![file] } else { vec![] };
     let (transforms, counts, ts) = (vec![], vec![], String::new());
-    Append { nonce: nonce.into(), worker: 0, kind, inputs, transforms, files, counts, ts }
+    let handover = None;
+    Append { nonce: nonce.into(), worker: 0, kind, inputs, transforms, files, counts, handover, ts }
 }
 
 fn data(nonce: &str, inputs: &[(i32, i64, i64)]) -> Event {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    commit::manifest::{Counts, InputRange, Published},
+    commit::manifest::{Counts, Handover, InputRange, Published},
     record::Lane,
 };
 
@@ -36,6 +36,7 @@ fn evidence() -> Evidence {
             transforms: vec![],
             files: if data { vec![file.clone()] } else { vec![] },
             counts: if data { vec![counts] } else { vec![] },
+            handover: None,
             published: Published::default(),
             writer: String::new(),
             ts: String::new(),
@@ -105,6 +106,58 @@ fn every_breach_is_found() {
     ];
     for (edit, says) in breaches {
         let problems = problems(edit);
+        assert!(problems.iter().any(|problem| problem.contains(says)), "{says}: {problems:?}");
+    }
+}
+
+/// The same, sealed, and a second epoch that has begun.
+fn two_epochs() -> Evidence {
+    let mut evidence = evidence();
+    let mut log = Log::default();
+    for (key, bytes) in &evidence.manifests {
+        log.fold(&Manifest::decode(key, bytes).unwrap()).unwrap();
+    }
+    let blank = Manifest::decode("", &evidence.manifests[0].1).unwrap();
+    let (seq, prev) = (log.next(), log.prev().to_owned());
+    let handover = Some(Handover::default());
+    let seal = Manifest { seq, prev, kind: Kind::Seal, inputs: vec![], handover, ..blank.clone() };
+    log.fold(&seal).unwrap();
+    let (inputs, handover) = log.next_epoch().unwrap();
+    let (kind, handover) = (Kind::Genesis, Some(handover));
+    let genesis = Manifest { epoch: 2, kind, inputs, handover, ..blank };
+    for manifest in [seal, genesis] {
+        let key = names::manifest_key("p", manifest.epoch, manifest.seq);
+        evidence.manifests.push((key, manifest.encode()));
+    }
+    evidence
+}
+
+#[test]
+fn a_later_epoch_goes_on_where_the_one_before_was_sealed() {
+    let report = verify("p", &two_epochs());
+    assert_eq!((report.problems.clone(), report.epoch, report.manifests), (vec![], 2, 5));
+    assert_eq!(report.positions, [("t".to_owned(), 0, 5)]);
+    assert!(report.to_string().contains("epoch 2"), "{report}");
+    // Whatever the sealed one names is visible by now.
+    let mut missing = two_epochs();
+    missing.files.remove(1);
+    missing.stages = None;
+    assert_eq!(verify("p", &missing).problems, ["data/p/clean/5.parquet is missing"]);
+    let breaches: [(Edit, &str); 3] = [
+        (|e| drop(e.manifests.remove(3)), "does not go on where epoch 1 was sealed"),
+        (|e| replace(&mut e.manifests[4].1, "\"end\":5", "\"end\":6"), "LOG_FORK"),
+        (
+            |e| {
+                replace(&mut e.manifests[4].1, "\"start\":5", "\"start\":6");
+                replace(&mut e.manifests[4].1, "\"end\":5", "\"end\":6");
+            },
+            "does not go on where epoch 1 was sealed",
+        ),
+    ];
+    for (edit, says) in breaches {
+        let mut evidence = two_epochs();
+        edit(&mut evidence);
+        let problems = verify("p", &evidence).problems;
         assert!(problems.iter().any(|problem| problem.contains(says)), "{says}: {problems:?}");
     }
 }

@@ -200,7 +200,7 @@ impl Driver {
                 request = requests.recv() => match request {
                     Some(Request::Append(append, answer)) => {
                         self.appends.insert(append.nonce.clone(), answer);
-                        self.step(Event::Commit(append))
+                        self.step(Event::Commit(*append))
                     }
                     Some(Request::Follow(answer)) => {
                         let late = lock(&self.writer).is_following();
@@ -445,7 +445,16 @@ pub(super) async fn newest_checkpoint(
     Ok(Log::default())
 }
 
-/// The log up to its end, only read.
+/// The newest epoch of a pipeline that has begun: 1 where none has.
+pub(super) async fn newest_epoch(store: &Store, pipeline: &str) -> Result<u16, Fault> {
+    let mut epoch = 1;
+    while store.get(&names::manifest_key(pipeline, epoch + 1, 0)).await?.is_some() {
+        epoch += 1;
+    }
+    Ok(epoch)
+}
+
+/// The log of an epoch up to its end, only read.
 pub(super) async fn read_through(store: &Store, pipeline: &str, epoch: u16) -> Result<Log, Fault> {
     let mut log = newest_checkpoint(store, pipeline, epoch).await?;
     let mut reach = 1;

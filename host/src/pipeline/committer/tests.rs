@@ -35,7 +35,7 @@ async fn open(url: &str) -> Store {
 }
 
 async fn committer(store: &Store, pace: Pace) -> Result<Arc<Committer>, Fault> {
-    Committer::paced(store.clone(), "p", 1, "me", pace).await
+    Committer::paced(store.clone(), "p", "me", pace).await
 }
 
 fn lane(partition: i32) -> Lane {
@@ -78,8 +78,8 @@ async fn flush(store: &Store, ranges: &[(i32, i64, i64)]) -> Flush {
 
 async fn manifests(store: &Store) -> Vec<(String, Vec<u8>)> {
     let mut manifests = Vec::new();
-    for object in store.list("_log/p/e0001", None).await.unwrap() {
-        if !object.key.contains("/checkpoint/") {
+    for object in store.list("_log/p", None).await.unwrap() {
+        if names::epoch_of(&object.key).is_some() && !object.key.contains("/checkpoint/") {
             let bytes = store.get(&object.key).await.unwrap().unwrap();
             manifests.push((object.key, bytes.to_vec()));
         }
@@ -124,6 +124,7 @@ async fn die_after_create(store: &Store, flush: &Flush) {
         transforms,
         files,
         counts,
+        handover: None,
         published: Published::default(),
         writer: "dead".into(),
         ts: String::new(),
@@ -165,7 +166,7 @@ async fn two_processes_share_a_log() {
         let done = b.commit(flush(&store, &[(0, 7, 8)]).await).await.unwrap();
         assert_eq!(done, Outcome::Committed { seq: 3 });
         a.follow().await.unwrap();
-        assert_eq!(a.lanes(), [(lane(0), 8), (lane(1), 2)]);
+        assert_eq!(a.standing().lanes, [(lane(0), 8), (lane(1), 2)]);
         assert_clean(&store).await;
     }
 }
@@ -241,9 +242,52 @@ async fn claimed_files_may_be_deleted() {
     }
     drop((a, b));
     let c = committer(&store, STILL).await.unwrap();
-    assert_eq!(c.lanes(), [(lane(0), 1), (lane(1), 1)]);
+    assert_eq!(c.standing().lanes, [(lane(0), 1), (lane(1), 1)]);
     c.claim().await.unwrap();
     c.health().unwrap();
+}
+
+/// Nobody adds to what was sealed; whoever opens the log later, also after a crash half-way, goes on in the next epoch.
+#[tokio::test]
+async fn a_sealed_epoch_is_followed_by_the_next() {
+    for (store, _folder) in stores().await {
+        let zombie = committer(&store, STILL).await.unwrap();
+        zombie.start(vec![(lane(0), 0), (lane(1), 4)]).await.unwrap();
+        zombie.commit(flush(&store, &[(0, 0, 3)]).await).await.unwrap();
+        // In the log and not visible: whoever begins the next epoch has to see to it.
+        die_after_create(&store, &flush(&store, &[(1, 4, 6)]).await).await;
+        let late = flush(&store, &[(0, 3, 5)]).await;
+        let given_up = BTreeSet::from(["t".to_owned()]);
+        let handover = Handover { given_up: given_up.clone(), ..Handover::default() };
+        {
+            let sealing = committer(&store, STILL).await.unwrap();
+            sealing.seal(handover.clone()).await.unwrap();
+            assert_eq!(sealing.seal(handover).await.unwrap_err().code, Some("SEALED"));
+        }
+        let seen = Committer::inspect(&store, "p").await.unwrap();
+        let lanes = vec![(lane(0), 3), (lane(1), 6)];
+        assert_eq!((seen.epoch, seen.next, &seen.lanes), (2, 0, &lanes));
+
+        let fault = zombie.commit(late.clone()).await.unwrap_err();
+        assert!(fault.code == Some("SEALED") && fault.retry, "{fault}");
+        assert_eq!(zombie.health().unwrap_err().code, Some("SEALED"));
+        zombie.start(vec![(lane(2), 0)]).await.unwrap_err();
+        zombie.claim().await.unwrap();
+
+        let opened = [committer(&store, STILL), committer(&store, STILL)];
+        let [a, b] = join_all(opened).await.try_into().unwrap();
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let standing = a.standing();
+        assert_eq!((standing.epoch, standing.next, standing.lanes), (2, 1, lanes));
+        assert_eq!(standing.given_up, given_up);
+        b.follow().await.unwrap();
+        b.commit(flush(&store, &[(0, 3, 4)]).await).await.unwrap();
+        assert_clean(&store).await;
+        let ended = Committer::begin_epoch(&store, "p", "me", Handover::default()).await.unwrap();
+        assert_eq!((ended.epoch, ended.given_up), (3, BTreeSet::new()));
+        a.claim().await.unwrap();
+        assert_clean(&store).await;
+    }
 }
 
 #[tokio::test]
@@ -290,7 +334,7 @@ async fn a_start_reads_from_the_newest_good_checkpoint() {
             a.start(vec![(lane(partition), 7)]).await.unwrap();
         }
         let other = committer(&store, STILL).await.unwrap();
-        assert_eq!(other.lanes(), a.lanes(), "read ahead in ever larger steps");
+        assert_eq!(other.standing().lanes, a.standing().lanes, "read ahead in ever larger steps");
         let checkpoint = names::checkpoint_key("p", 1, 100);
         until(&a, async || store.size(&checkpoint).await.unwrap().is_some()).await;
         // The whole log can't be read any more, the checkpoint can.
@@ -298,7 +342,7 @@ async fn a_start_reads_from_the_newest_good_checkpoint() {
         let damaged = names::checkpoint_key("p", 1, 101);
         store.put(&damaged, "{\"v\":1".into()).await.unwrap();
         let b = committer(&store, STILL).await.unwrap();
-        assert_eq!((b.lanes(), b.next_seq()), (a.lanes(), 100));
+        assert_eq!((b.standing().lanes, b.next_seq()), (a.standing().lanes, 100));
         let done = b.commit(flush(&store, &[(4, 7, 9)]).await).await.unwrap();
         assert_eq!(done, Outcome::Committed { seq: 100 });
     }

@@ -48,6 +48,10 @@ fn done(order: Order<'_>, _: &Config, out: &mut Output<Done<'_>>) -> Result<(), 
         "flood" => (0..20_000).for_each(|line| log::info!("flood line {line}")),
         #[expect(clippy::print_stdout, reason = "the host takes a guest's output into its log")]
         "flood an output" => (0..20_000).for_each(|line| print!("flood piece {line}, ")),
+        "flood and panic" => {
+            (0..20).for_each(|line| log::info!("flood line {line}"));
+            panic!("told to panic");
+        }
         "reject" => return Err("told to reject".into()),
         _ => {}
     }
