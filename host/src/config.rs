@@ -1,6 +1,7 @@
 //! What a person configures: host settings (`tidemill.toml`) and pipeline files, validated.
 
 mod check;
+mod cluster;
 mod de;
 mod expression;
 mod host;
@@ -21,6 +22,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use url::Url;
 
 pub use self::{
+    cluster::{ClientCert, Kafka, Sasl, Secret, Security},
     host::{DEFAULTS, File, host},
     options::REFUSED_OPTIONS,
     pipeline::{PipelineFile, is_name, pipelines},
@@ -65,28 +67,6 @@ pub struct Store {
     pub path_style: bool,
     /// The region of the bucket.
     pub region: Option<String>,
-}
-
-/// A Kafka cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kafka {
-    /// `host:port` of some brokers.
-    pub brokers: Vec<String>,
-    /// How connections are secured.
-    pub security: Security,
-    /// PEM file with the authorities that sign the brokers' certificates; the system's when not given.
-    pub ca_file: Option<PathBuf>,
-    /// librdkafka's own options.
-    pub options: BTreeMap<String, String>,
-}
-
-/// How connections to Kafka are secured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Security {
-    /// Not at all.
-    Plaintext,
-    /// TLS.
-    Tls,
 }
 
 /// A pipeline: a source, transforms, outputs.

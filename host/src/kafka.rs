@@ -43,6 +43,7 @@ mod shared;
 mod source;
 #[cfg(test)]
 mod tests;
+mod token;
 mod trouble;
 
 pub use admin::{create_topic, partitions};

@@ -236,7 +236,9 @@ impl Control {
         let host = &self.fleet.around.host;
         let file = PipelineFile { name: "body".to_owned(), text };
         let mut read = config::pipelines(&[file], &host.pipelines, host)?;
-        Ok(read.pop().expect("one that was read without a problem is a pipeline"))
+        let pipeline = read.pop().expect("one that was read without a problem is a pipeline");
+        let secrets = pipeline.written.open_secrets();
+        if secrets.is_empty() { Ok(pipeline) } else { Err(config::Problems(secrets)) }
     }
 
     /// Registers a pipeline, or changes it, if it can run: else what ran before runs on.

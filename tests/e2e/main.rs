@@ -18,6 +18,7 @@ mod python;
 mod readme;
 mod refusals;
 mod sandbox;
+mod sasl;
 mod slow;
 mod sources;
 mod stores;

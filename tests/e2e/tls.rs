@@ -12,7 +12,7 @@ use tidemill_tests::{
 use crate::log;
 
 /// A site with a copying pipeline whose host has these settings of Kafka.
-fn copy(topic: &str, kafka: &str) -> Site {
+pub(crate) fn copy(topic: &str, kafka: &str) -> Site {
     let site = Site::new(StoreKind::Folder);
     let toml = fs::read_to_string(site.path().join("tidemill.toml")).expect("a site has settings");
     let (others, _) = toml.split_once("[kafka]").expect("Kafka comes last");

@@ -1,6 +1,7 @@
 //! Topics and records on the shared broker.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -34,6 +35,36 @@ pub fn by_tls(ca_file: &str) -> String {
 /// The authority that signed the certificate of the shared broker.
 pub fn ca_file() -> String {
     setting("TIDEMILL_TEST_CA_FILE")
+}
+
+/// A listener of the shared broker that wants to know who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// By TLS, with a certificate of the client.
+    Mutual,
+    /// By TLS, with a password.
+    Sasl,
+    /// Without TLS, with a token that nobody signed.
+    Token,
+    /// By TLS, as to MSK.
+    Iam,
+}
+
+impl Listener {
+    /// Its `host:port`.
+    ///
+    /// # Panics
+    /// When the setting names fewer listeners.
+    pub fn brokers(self) -> String {
+        let ports = setting("TIDEMILL_TEST_KNOWN_PORTS");
+        let port = ports.split(',').nth(self as usize).expect("each listener has a port");
+        format!("127.0.0.1:{port}")
+    }
+}
+
+/// A file in the folder of the shared broker: keys, certificates, notes.
+pub fn file(name: &str) -> PathBuf {
+    PathBuf::from(setting("TIDEMILL_TEST_KAFKA_FOLDER")).join(name)
 }
 
 /// A record to produce.

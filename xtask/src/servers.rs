@@ -5,7 +5,7 @@ use std::{
     io::Write,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ const KEY_STORE_PASSWORD: &str = "tidemill";
 #[derive(Debug)]
 pub(crate) struct Servers {
     kafka: Server,
-    tls_port: u16,
+    ports: Ports,
     s3: Server,
     folder: TempDir,
 }
@@ -37,10 +37,10 @@ impl Servers {
     /// Starts both.
     pub(crate) fn start(shell: &Shell, tools: &Tools) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tidemill-servers").tempdir()?;
-        let tls_port = free_port()?;
-        let kafka = kafka(shell, tools, &folder.path().join("kafka"), tls_port)?;
+        let ports = Ports::free()?;
+        let kafka = kafka(shell, tools, &folder.path().join("kafka"), &ports)?;
         let s3 = s3(shell, tools, &folder.path().join("s3"))?;
-        Ok(Self { kafka, tls_port, s3, folder })
+        Ok(Self { kafka, ports, s3, folder })
     }
 
     /// `host:port` of the broker.
@@ -50,12 +50,23 @@ impl Servers {
 
     /// `host:port` of the broker's TLS listener.
     pub(crate) fn tls_brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.tls_port)
+        format!("127.0.0.1:{}", self.ports.tls)
     }
 
-    /// The authority that signed the TLS listener's certificate.
+    /// The authority that signed the TLS listeners' certificate.
     pub(crate) fn ca_file(&self) -> PathBuf {
-        self.folder.path().join("kafka").join(CA_FILE)
+        self.kafka_folder().join(CA_FILE)
+    }
+
+    /// Where keys, certificates and the notes of who signed in lie.
+    pub(crate) fn kafka_folder(&self) -> PathBuf {
+        self.folder.path().join("kafka")
+    }
+
+    /// The ports of the listeners that want to know who asks: `mutual`, `sasl`, `token`, `iam`, in this order.
+    pub(crate) fn known_ports(&self) -> [u16; 4] {
+        let Ports { mutual, sasl, token, iam, .. } = self.ports;
+        [mutual, sasl, token, iam]
     }
 
     /// Where the S3 server keeps its buckets: finished objects are plain files there.
@@ -105,64 +116,155 @@ impl Server {
     }
 }
 
-fn kafka(shell: &Shell, tools: &Tools, folder: &Path, tls_port: u16) -> Result<Server> {
+/// Whom Kafka knows by a password, and a password of a key.
+const USER: (&str, &str) = ("mill", "the-secret-of-the-mill");
+/// Where Kafka says it is, to clients that sign in as to MSK.
+const REGION: &str = "eu-central-1";
+
+/// The listeners of Kafka: each kind of security has one.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    plaintext: u16,
+    tls: u16,
+    /// By TLS, with a certificate of the client.
+    mutual: u16,
+    /// By TLS, with a password.
+    sasl: u16,
+    /// Without TLS, with a token that nobody signed.
+    token: u16,
+    /// By TLS, as to MSK.
+    iam: u16,
+    controller: u16,
+}
+
+impl Ports {
+    fn free() -> Result<Self> {
+        Ok(Self {
+            plaintext: free_port()?,
+            tls: free_port()?,
+            mutual: free_port()?,
+            sasl: free_port()?,
+            token: free_port()?,
+            iam: free_port()?,
+            controller: free_port()?,
+        })
+    }
+
+    fn properties(&self, folder: &Path) -> String {
+        let Self { plaintext, tls, mutual, sasl, token, iam, controller } = self;
+        let clients = [
+            ("PLAINTEXT", "PLAINTEXT", plaintext),
+            ("TLS", "SSL", tls),
+            ("MUTUAL", "SSL", mutual),
+            ("SASL", "SASL_SSL", sasl),
+            ("TOKEN", "SASL_PLAINTEXT", token),
+            ("IAM", "SASL_SSL", iam),
+        ];
+        let addresses =
+            clients.map(|(name, _, port)| format!("{name}://127.0.0.1:{port}")).join(",");
+        let protocols = clients.map(|(name, protocol, _)| format!("{name}:{protocol}")).join(",");
+        let (name, password) = USER;
+        let (stores, log) = (folder.display(), folder.join("iam.log"));
+        let modules = "org.apache.kafka.common.security";
+        // The broker itself has to have a token of each.
+        let bearer = format!("{modules}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\"");
+        format!(
+            "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={addresses}\n\
+             controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\n\
+             listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT\n\
+             ssl.keystore.type=PKCS12\nssl.keystore.location={stores}/broker.p12\nssl.keystore.password={KEY_STORE_PASSWORD}\n\
+             listener.name.mutual.ssl.client.auth=required\nssl.truststore.type=PEM\nssl.truststore.location={stores}/client.pem\n\
+             listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+             listener.name.sasl.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_{name}=\"{password}\";\n\
+             listener.name.sasl.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;\n\
+             listener.name.sasl.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;\n\
+             listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER\n\
+             listener.name.token.oauthbearer.sasl.jaas.config={bearer};\n\
+             listener.name.token.oauthbearer.connections.max.reauth.ms=3600000\n\
+             listener.name.iam.sasl.enabled.mechanisms=OAUTHBEARER\n\
+             listener.name.iam.oauthbearer.sasl.server.callback.handler.class=MskIamHandler\n\
+             listener.name.iam.oauthbearer.sasl.jaas.config={bearer} region=\"{REGION}\" log=\"{}\";\n\
+             listener.name.iam.oauthbearer.connections.max.reauth.ms=3600000\n\
+             log.dirs={stores}/data\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
+             transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
+             share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
+             group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
+            log.display()
+        )
+    }
+}
+
+fn kafka(shell: &Shell, tools: &Tools, folder: &Path, ports: &Ports) -> Result<Server> {
     std::fs::create_dir_all(folder)?;
-    let key_store = certificate(shell, folder)?;
-    let (port, controller) = (free_port()?, free_port()?);
+    certificates(shell, folder)?;
     let properties = folder.join("server.properties");
-    let text = format!(
-        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port},SSL://127.0.0.1:{tls_port}\ncontroller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT\n\
-         ssl.keystore.type=PKCS12\nssl.keystore.location={}\nssl.keystore.password={KEY_STORE_PASSWORD}\nlog.dirs={}\n\
-         offsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=4\n\
-         share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
-         group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\n",
-        key_store.display(),
-        folder.join("data").display()
-    );
-    File::create(&properties)?.write_all(text.as_bytes())?;
-    let classes = tools.kafka();
+    File::create(&properties)?.write_all(ports.properties(folder).as_bytes())?;
+    let (classes, handler) = (tools.kafka(), folder.join("classes"));
+    cmd!(shell, "javac -cp {classes} -d {handler} tests/java/MskIamHandler.java")
+        .quiet()
+        .run()
+        .context("failed to compile what checks how clients sign in as to MSK")?;
     let id = cmd!(shell, "java -cp {classes} kafka.tools.StorageTool random-uuid")
         .quiet()
         .ignore_stderr()
         .read()?;
-    cmd!(shell, "java -cp {classes} kafka.tools.StorageTool format -t {id} -c {properties}")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .context("failed to format Kafka's folder")?;
+    let (name, password) = USER;
+    let users = ["SCRAM-SHA-256", "SCRAM-SHA-512"]
+        .map(|mechanism| format!("{mechanism}=[name={name},password={password}]"));
+    let users = users.iter().flat_map(|user| ["--add-scram", user]);
+    cmd!(
+        shell,
+        "java -cp {classes} kafka.tools.StorageTool format -t {id} -c {properties} {users...}"
+    )
+    .quiet()
+    .ignore_stdout()
+    .ignore_stderr()
+    .run()
+    .context("failed to format Kafka's folder")?;
     let log = folder.join("kafka.log");
+    let output = File::create(&log)?;
     let child = Command::new("java")
-        .args(["-Xmx512m", "-cp", &classes, "kafka.Kafka"])
+        .args(["-Xmx512m", "-cp", &format!("{classes}:{}", handler.display()), "kafka.Kafka"])
         .arg(&properties)
-        .stdout(File::create(&log)?)
-        .stderr(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
         .spawn()
         .context("failed to run java")?;
-    Server { child, port }.ready("Kafka", &log)
+    Server { child, port: ports.plaintext }.ready("Kafka", &log)
 }
 
-/// Makes a certificate for 127.0.0.1 with its key, for as long as the servers run.
-fn certificate(shell: &Shell, folder: &Path) -> Result<PathBuf> {
-    let (key_store, ca_file) = (folder.join("broker.p12"), folder.join(CA_FILE));
-    let key_store_path = key_store.display().to_string();
-    let store = &["-keystore", &key_store_path, "-storepass", KEY_STORE_PASSWORD];
-    let subject = ["-dname", "CN=127.0.0.1", "-ext", "SAN=ip:127.0.0.1", "-ext", "BC=ca:true"];
-    cmd!(shell, "keytool -genkeypair -alias broker -keyalg EC -groupname secp256r1 -storetype PKCS12 {subject...} {store...}")
-        .quiet()
-        .ignore_stderr()
-        .run()
-        .context("failed to make a key by keytool, which comes with java")?;
-    cmd!(shell, "keytool -exportcert -rfc -alias broker -file {ca_file} {store...}")
-        .quiet()
-        .ignore_stderr()
-        .run()
-        .context("failed to write the certificate by keytool")?;
-    Ok(key_store)
+/// Makes a certificate for 127.0.0.1, and one for a client, with their keys, for as long as the servers run. Each signs
+/// itself.
+fn certificates(shell: &Shell, folder: &Path) -> Result<()> {
+    let _folder = shell.push_dir(folder);
+    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"];
+    let host = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"];
+    let key_store = format!("pass:{KEY_STORE_PASSWORD}");
+    let password = format!("pass:{}", USER.1);
+    let client = ["-subj", "/CN=mill"];
+    let commands = [
+        cmd!(
+            shell,
+            "openssl req -x509 -days 30 -nodes {curve...} {host...} -keyout broker.key -out {CA_FILE}"
+        ),
+        cmd!(
+            shell,
+            "openssl pkcs12 -export -in {CA_FILE} -inkey broker.key -out broker.p12 -passout {key_store}"
+        ),
+        cmd!(
+            shell,
+            "openssl req -x509 -days 30 -nodes {curve...} {client...} -keyout client.key -out client.pem"
+        ),
+        cmd!(
+            shell,
+            "openssl pkey -in client.key -aes256 -passout {password} -out client-locked.key"
+        ),
+    ];
+    for command in commands {
+        command.quiet().ignore_stderr().run().context("failed to make a certificate by openssl")?;
+    }
+    Ok(())
 }
 
 fn s3(_shell: &Shell, tools: &Tools, folder: &Path) -> Result<Server> {

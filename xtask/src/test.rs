@@ -62,6 +62,8 @@ pub(crate) fn run(shell: &Shell, options: &Options) -> Result<()> {
         ("TIDEMILL_TEST_BROKERS", servers.brokers()),
         ("TIDEMILL_TEST_TLS_BROKERS", servers.tls_brokers()),
         ("TIDEMILL_TEST_CA_FILE", servers.ca_file().display().to_string()),
+        ("TIDEMILL_TEST_KAFKA_FOLDER", servers.kafka_folder().display().to_string()),
+        ("TIDEMILL_TEST_KNOWN_PORTS", servers.known_ports().map(|port| port.to_string()).join(",")),
         ("TIDEMILL_TEST_S3_ENDPOINT", servers.s3()),
         ("TIDEMILL_TEST_S3_BUCKET", BUCKET.to_owned()),
         ("TIDEMILL_TEST_S3_FOLDER", servers.s3_folder().display().to_string()),

@@ -51,6 +51,8 @@ impl Tools {
     pub(crate) fn install(shell: &Shell) -> Result<Self> {
         // The README talks to a host by it, and a test does what the README says.
         need(shell, "curl", &["curl"])?;
+        // Makes the keys and certificates of the servers and their clients.
+        need(shell, "openssl", &["openssl"])?;
         let chromium = chromium(shell)?;
         let tools = Self { folder: folder(shell)?, node: Node::find(shell)?, chromium };
         once(
@@ -174,7 +176,8 @@ fn number_behind(text: &str, before: &str) -> Option<u32> {
 }
 
 fn kafka(shell: &Shell, folder: &Path) -> Result<()> {
-    need(shell, "java", &["default-jre-headless"])?;
+    // What checks how clients sign in is compiled for it.
+    need(shell, "javac", &["default-jdk-headless"])?;
     let version = cmd!(shell, "java -version").quiet().output()?.stderr;
     let version = number_behind(&String::from_utf8_lossy(&version), "version \"");
     at_least("java", "", version, 17, "https://adoptium.net")?;

@@ -1,7 +1,6 @@
 //! Checks of values that hosts and pipelines share.
 
 use std::{
-    collections::BTreeMap,
     fmt::Display,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -11,9 +10,7 @@ use std::{
 
 use url::Url;
 
-use super::{
-    Kafka, Security, Store, later, options::REFUSED_OPTIONS, problem::Problem, raw, tree::Node,
-};
+use super::{Store, later, problem::Problem, raw, tree::Node};
 
 /// Collects what is wrong with a tree.
 pub(super) struct Check<'a> {
@@ -124,67 +121,6 @@ impl<'a> Check<'a> {
         }
         Store { url, endpoint, path_style: raw.path_style, region: raw.region.clone() }
     }
-
-    /// A cluster, whose settings stand under `kafka`.
-    pub(super) fn kafka(&mut self, raw: &raw::Kafka) -> Kafka {
-        if raw.brokers.is_empty() {
-            self.refuse(&["kafka", "brokers"], "no broker is named", "write [\"host:9092\"]");
-        }
-        for (index, broker) in raw.brokers.iter().enumerate() {
-            let port = broker
-                .rsplit_once(':')
-                .filter(|(host, _)| is_host(host))
-                .and_then(|(_, port)| port.parse().ok());
-            if port.is_none_or(|port: u16| port == 0) {
-                let host = broker.split_once("://").map_or(broker.as_str(), |(_, host)| host);
-                let help = if host.contains(':') {
-                    format!("write `{host}`")
-                } else {
-                    format!("write `{host}:9092`")
-                };
-                let help = if is_host(host.split(':').next().unwrap_or("")) {
-                    help
-                } else {
-                    "write host:port".into()
-                };
-                self.refuse(
-                    &["kafka", "brokers", &index.to_string()],
-                    format!("`{broker}` is not host:port"),
-                    help,
-                );
-            }
-        }
-        let security = match raw.security {
-            raw::Security::Plaintext => Security::Plaintext,
-            raw::Security::Tls => Security::Tls,
-        };
-        let ca_file = raw.ca_file.as_ref().map(|text| self.path(&["kafka", "ca_file"], text));
-        if ca_file.is_some() && security == Security::Plaintext {
-            let text = "authorities are for tls, and the security is plaintext";
-            self.refuse(&["kafka", "ca_file"], text, "write `security = \"tls\"`, or remove it");
-        }
-        let options: BTreeMap<_, _> =
-            raw.options.iter().map(|(key, value)| (key.clone(), value.0.clone())).collect();
-        for key in options.keys() {
-            if let Some((_, reason)) = REFUSED_OPTIONS.iter().find(|(refused, _)| refused == key) {
-                let help = match reason.strip_prefix("use ") {
-                    Some(setting) => format!("write {setting}"),
-                    None => format!("remove it: {reason}"),
-                };
-                self.refuse(
-                    &["kafka", "options", key],
-                    format!("`{key}` cannot be set here"),
-                    help,
-                );
-            }
-        }
-        Kafka { brokers: raw.brokers.clone(), security, ca_file, options }
-    }
-}
-
-fn is_host(text: &str) -> bool {
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b);
-    !text.is_empty() && text.bytes().all(legal) && (!text.contains(':') || text.starts_with('['))
 }
 
 fn store_url(text: &str, base: &Path) -> Result<Url, (String, String)> {

@@ -10,8 +10,6 @@ type Later = (&'static str, &'static [&'static str], &'static str);
 
 /// Of a host's settings.
 pub(super) const HOST: &[Later] = &[
-    ("kafka.sasl", &[], "remove it: connections are plaintext or tls in this version"),
-    ("kafka.security", &["sasl_tls", "sasl_plaintext"], "write plaintext or tls"),
     (
         "http.token",
         &[],
@@ -32,9 +30,17 @@ pub(super) const PIPELINE: &[Later] = &[
     ("outputs.*.kafka", &[], "write `parquet: {}`"),
     ("outputs.*.iceberg", &[], "write `parquet: {}`"),
     ("dead_letters.kafka", &[], "write `parquet: {}`"),
-    ("kafka.sasl", &[], "remove it: connections are plaintext or tls in this version"),
-    ("kafka.security", &["sasl_tls", "sasl_plaintext"], "write plaintext or tls"),
 ];
+
+/// Keys whose values may be taken from the environment of the host.
+const SECRETS: [&str; 2] = ["kafka.sasl.password", "kafka.key_password"];
+
+/// Whether a text is `${NAME}`.
+fn is_variable(text: &str) -> bool {
+    let name = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.is_some_and(|name| !name.is_empty() && name.bytes().all(legal))
+}
 
 /// Stores of later versions, by the scheme of their URLs.
 pub(super) const STORES: &[&str] = &["gs", "az", "abfs", "abfss"];
@@ -64,9 +70,11 @@ pub(super) fn refused(root: &Node, later: &[Later]) -> Vec<Problem> {
         if let Value::Text(text) = &node.value
             && text.contains("${")
             && !matches("transforms.*.config", path.get(..3).unwrap_or_default())
+            && !(SECRETS.contains(&key.as_str()) && is_variable(text))
         {
-            let text = "`${…}` is not replaced here: only secrets take variables, and this version has none";
-            let help = "write the value itself; host settings can be given as TIDEMILL_… variables";
+            let text =
+                "`${…}` is not replaced here: only secrets take variables, and nothing but one";
+            let help = "write the value itself (kafka.sasl.password and kafka.key_password may be `${NAME}`); host settings can be given as TIDEMILL_… variables";
             problems.push(Problem::new(node.at.clone(), key, text).help(help));
         }
     });

@@ -105,6 +105,17 @@ impl Written {
         self.0.shown()
     }
 
+    /// Secrets of the cluster that are written as they are, where they would be kept in a store for all to read.
+    pub fn open_secrets(&self) -> Vec<Problem> {
+        let Some(kafka) = self.0.entry("kafka") else { return Vec::new() };
+        let problem = |(key, at)| {
+            Problem::new(at, key, "a secret would be kept as it is in the store")
+                .help("write `\"${NAME}\"` and set the variable NAME for the hosts, or write it into the host's settings")
+                .without_excerpt()
+        };
+        kafka.node.open_secrets("kafka").into_iter().map(problem).collect()
+    }
+
     /// The same fault, as one of the value at a path: with the file, the line and the full key.
     pub fn blame(&self, path: &[&str], fault: Fault) -> Fault {
         let Fault { blame, retry, code, help, .. } = fault;

@@ -65,6 +65,13 @@ pub(super) struct Kafka {
     pub(super) security: Security,
     /// A PEM file with the authorities that sign the brokers' certificates; by default the system's.
     pub(super) ca_file: Option<String>,
+    /// A PEM file with the certificate that tells the brokers who this is.
+    pub(super) cert_file: Option<String>,
+    /// A PEM file with the certificate's key.
+    pub(super) key_file: Option<String>,
+    /// The key's password; `${NAME}` takes it from the environment of the host.
+    pub(super) key_password: Option<String>,
+    pub(super) sasl: Option<Sasl>,
     /// librdkafka's own options.
     #[serde(default)]
     pub(super) options: BTreeMap<String, AnyText>,
@@ -79,6 +86,46 @@ pub(super) enum Security {
     Plaintext,
     /// TLS.
     Tls,
+    /// Not at all, but the client says who it is.
+    SaslPlaintext,
+    /// TLS, and the client says who it is.
+    SaslTls,
+}
+
+/// How the client says who it is.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sasl {
+    /// Which way.
+    pub(super) mechanism: Mechanism,
+    /// Of PLAIN and SCRAM.
+    pub(super) username: Option<String>,
+    /// Of PLAIN and SCRAM; `${NAME}` takes it from the environment of the host.
+    pub(super) password: Option<String>,
+    /// Of AWS_MSK_IAM: the region of the cluster; by default the one in the brokers' names.
+    pub(super) region: Option<String>,
+    /// Of OAUTHBEARER: a file with a JSON Web Token that somebody else keeps fresh.
+    pub(super) token_file: Option<String>,
+}
+
+/// A way to say who the client is.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+pub(super) enum Mechanism {
+    /// A name and a password, as they are.
+    #[serde(rename = "PLAIN")]
+    Plain,
+    /// A name and the proof of knowing the password.
+    #[serde(rename = "SCRAM-SHA-256")]
+    ScramSha256,
+    /// A name and the proof of knowing the password.
+    #[serde(rename = "SCRAM-SHA-512")]
+    ScramSha512,
+    /// The credentials of AWS that the host has.
+    #[serde(rename = "AWS_MSK_IAM")]
+    AwsMskIam,
+    /// A token.
+    #[serde(rename = "OAUTHBEARER")]
+    Oauthbearer,
 }
 
 /// The memory that a host may use for records.

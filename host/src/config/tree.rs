@@ -91,6 +91,11 @@ pub(super) struct Entry {
 /// Words in the keys of secrets, librdkafka's among them.
 const SECRETS: [&str; 5] = ["password", "secret", "token", "pem", "credential"];
 
+/// Whether a key says that its value is a secret: not where it only says where one lies.
+fn is_secret(key: &str) -> bool {
+    SECRETS.iter().any(|word| key.contains(word)) && !key.ends_with("_file")
+}
+
 impl Node {
     /// Reads TOML.
     pub(super) fn toml(source: &Arc<Source>) -> Result<Self, Problems> {
@@ -145,13 +150,27 @@ impl Node {
             Value::List(items) => items.iter().map(Self::shown).collect(),
             Value::Map(entries) => {
                 let shown = |entry: &Entry| {
-                    let secret = SECRETS.iter().any(|word| entry.key.contains(word));
-                    let value = if secret { "(not shown)".into() } else { entry.node.shown() };
+                    let value = if is_secret(&entry.key) { "(not shown)".into() } else { entry.node.shown() };
                     (entry.key.clone(), value)
                 };
                 Json::Object(entries.iter().map(shown).collect())
             }
         }
+    }
+
+    /// The places of secrets in it that are written as they are, with the paths to them.
+    pub(super) fn open_secrets(&self, path: &str) -> Vec<(String, Mark)> {
+        let Value::Map(entries) = &self.value else { return Vec::new() };
+        let find = |entry: &Entry| {
+            let path = format!("{path}.{}", entry.key);
+            match &entry.node.value {
+                Value::Text(text) if is_secret(&entry.key) && !text.starts_with("${") => {
+                    vec![(path, entry.at.clone())]
+                }
+                _ => entry.node.open_secrets(&path),
+            }
+        };
+        entries.iter().flat_map(find).collect()
     }
 
     /// The entry of a map.

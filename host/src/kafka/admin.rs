@@ -14,11 +14,12 @@ use rdkafka::{
 use super::{
     client::{self, fault, log, sentence, unmade},
     offsets::ANSWER,
+    token::Tokens,
 };
 use crate::{config::Kafka, fault::Fault};
 
 /// What to check when no broker could be talked to.
-const UNREACHABLE: &str = "check that `kafka.brokers` is right and can be reached from here, and that `kafka.security` and `kafka.ca_file` are what the listener needs";
+const UNREACHABLE: &str = "check that `kafka.brokers` is right and can be reached from here, and that `kafka.security`, `kafka.ca_file`, `kafka.cert_file` and `kafka.sasl` are what the listener needs";
 
 /// How many of the latest events may say why no broker answered.
 const EVENTS: usize = 20;
@@ -32,6 +33,7 @@ pub fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<usize>, Fault> {
     let client: BaseConsumer<Heard> =
         BaseConsumer::from_config_and_context(&client::config(kafka)?, Heard::default())
             .map_err(unmade)?;
+    Tokens::of(kafka).give(client.client())?;
     let failed = || format!("ask {} for the partitions of topic {topic}", kafka.brokers.join(", "));
     let metadata = client.fetch_metadata(Some(topic), ANSWER).map_err(|error| {
         // Each hands over something that happened meanwhile; there are no records.
@@ -64,6 +66,7 @@ pub fn create_topic(kafka: &Kafka, topic: &str, partitions: usize) -> Result<usi
     }
     let admin: AdminClient<Logged> =
         AdminClient::from_config_and_context(&client::config(kafka)?, Logged).map_err(unmade)?;
+    Tokens::of(kafka).give(admin.inner())?;
     let wanted = i32::try_from(partitions)
         .map_err(|_| Fault::config(format!("{partitions} partitions are too many")))?;
     // -1: what the cluster is set to.

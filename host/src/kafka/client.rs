@@ -1,6 +1,6 @@
 //! Settings of Kafka as librdkafka takes them, and its errors as faults.
 
-use std::{collections::BTreeMap, fs::File};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use rdkafka::{
     ClientConfig,
@@ -9,7 +9,7 @@ use rdkafka::{
 };
 
 use crate::{
-    config::{Kafka, REFUSED_OPTIONS, Security},
+    config::{ClientCert, Kafka, REFUSED_OPTIONS, Sasl, Secret, Security},
     fault::Fault,
 };
 
@@ -50,22 +50,52 @@ pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, Fault> {
     let protocol = match kafka.security {
         Security::Plaintext => "plaintext",
         Security::Tls => "ssl",
+        Security::SaslPlaintext => "sasl_plaintext",
+        Security::SaslTls => "sasl_ssl",
     };
     config.set("bootstrap.servers", kafka.brokers.join(",")).set("security.protocol", protocol);
-    if let Some(file) = &kafka.ca_file {
-        let name = file.display();
-        // librdkafka would not say what is wrong with the file.
-        let readable = File::open(file).map(drop);
-        readable.map_err(|error| {
-            Fault::config(format!("read kafka.ca_file {name}")).caused_by(error)
-        })?;
-        let file = file.to_str();
-        let file = file.ok_or_else(|| {
-            Fault::config(format!("use kafka.ca_file {name}: its name is not UTF-8"))
-        })?;
-        config.set("ssl.ca.location", file);
+    if let Some(path) = &kafka.ca_file {
+        config.set("ssl.ca.location", file("ca_file", path)?);
+    }
+    if let Some(ClientCert { cert_file, key_file, key_password }) = &kafka.client_cert {
+        config.set("ssl.certificate.location", file("cert_file", cert_file)?);
+        config.set("ssl.key.location", file("key_file", key_file)?);
+        if let Some(password) = key_password {
+            config.set("ssl.key.password", reveal("key_password", password)?);
+        }
+    }
+    match &kafka.sasl {
+        Some(Sasl::Password { mechanism, username, password }) => {
+            config.set("sasl.mechanisms", *mechanism).set("sasl.username", username);
+            config.set("sasl.password", reveal("sasl.password", password)?);
+        }
+        Some(Sasl::MskIam { .. } | Sasl::TokenFile(_)) => {
+            config.set("sasl.mechanisms", "OAUTHBEARER");
+        }
+        None => {}
     }
     Ok(config)
+}
+
+/// The name of a file that can be read: librdkafka would not say what is wrong with it.
+fn file<'a>(key: &str, path: &'a Path) -> Result<&'a str, Fault> {
+    let name = path.display();
+    let readable = File::open(path).map(drop);
+    readable.map_err(|error| Fault::config(format!("read kafka.{key} {name}")).caused_by(error))?;
+    let file = path.to_str();
+    file.ok_or_else(|| Fault::config(format!("use kafka.{key} {name}: its name is not UTF-8")))
+}
+
+/// A secret, as the brokers want it.
+fn reveal(key: &str, secret: &Secret) -> Result<String, Fault> {
+    match secret {
+        Secret::Literal(text) => Ok(text.clone()),
+        Secret::Variable(name) => std::env::var(name).map_err(|error| {
+            Fault::config(format!("kafka.{key} is the variable {name}"))
+                .caused_by(error)
+                .help("set it for the host, and start the host again")
+        }),
+    }
 }
 
 /// Sets an option that no person set under any of its names.
@@ -79,8 +109,9 @@ pub(super) fn default(config: &mut ClientConfig, names: &[&str], value: &str) {
 pub(super) fn unmade(error: KafkaError) -> Fault {
     match error {
         KafkaError::ClientCreation(text) => {
-            Fault::config(format!("the settings of Kafka do not work: {}", sentence(&text)))
-                .help("see `kafka.ca_file` and `kafka.options`")
+            Fault::config(format!("the settings of Kafka do not work: {}", sentence(&text))).help(
+                "see `kafka.ca_file`, `kafka.cert_file`, `kafka.key_file` and `kafka.options`",
+            )
         }
         other => Fault::config("the settings of Kafka do not work").caused_by(other),
     }
@@ -115,10 +146,10 @@ pub(super) fn advice(code: RDKafkaErrorCode) -> Option<&'static str> {
         Code::GroupAuthorizationFailed => "allow this client to read the group `source.group_id`",
         Code::ClusterAuthorizationFailed => "allow this client to do so on the cluster",
         Code::Authentication | Code::SaslAuthenticationFailed => {
-            "check the credentials, and what the listener of `kafka.brokers` asks for"
+            "check `kafka.sasl` (mechanism, name, password, region), and what the listener of `kafka.brokers` asks for"
         }
         Code::SSL => {
-            "check `kafka.security`, `kafka.ca_file`, and that `kafka.brokers` names a TLS listener by the name in its certificate"
+            "check `kafka.security`, `kafka.ca_file`, `kafka.cert_file`, and that `kafka.brokers` names a TLS listener by the name in its certificate"
         }
         Code::InconsistentGroupProtocol => {
             "another kind of consumer is in the group: give this pipeline a `source.group_id` of its own"
@@ -194,18 +225,43 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut kafka = Kafka {
             brokers: vec!["a:1".into(), "b:2".into()],
-            security: Security::Tls,
+            security: Security::SaslTls,
             ca_file: Some(file.path().to_owned()),
+            client_cert: Some(ClientCert {
+                cert_file: file.path().to_owned(),
+                key_file: file.path().to_owned(),
+                key_password: Some(Secret::Literal("of the key".into())),
+            }),
+            sasl: Some(Sasl::Password {
+                mechanism: "SCRAM-SHA-512",
+                username: "mill".into(),
+                password: Secret::Literal("hunter2".into()),
+            }),
             options: BTreeMap::from([("client.id".into(), "mine".into())]),
         };
         let made = config(&kafka).unwrap();
         assert_eq!(made.get("bootstrap.servers"), Some("a:1,b:2"));
-        assert_eq!(made.get("security.protocol"), Some("ssl"));
+        assert_eq!(made.get("security.protocol"), Some("sasl_ssl"));
+        assert_eq!(made.get("ssl.certificate.location"), file.path().to_str());
+        assert_eq!(made.get("ssl.key.password"), Some("of the key"));
+        assert_eq!(made.get("sasl.mechanisms"), Some("SCRAM-SHA-512"));
+        assert_eq!(
+            (made.get("sasl.username"), made.get("sasl.password")),
+            (Some("mill"), Some("hunter2"))
+        );
         assert_eq!(made.get("ssl.ca.location"), file.path().to_str());
         assert_eq!(made.get("client.id"), Some("mine"));
         kafka.ca_file = Some("/no/such/file.pem".into());
         let text = config(&kafka).unwrap_err().to_string();
         assert!(text.starts_with("read kafka.ca_file /no/such/file.pem: "), "{text}");
+        kafka.ca_file = None;
+        let password = Secret::Variable("NO_SUCH_VARIABLE".into());
+        kafka.sasl = Some(Sasl::Password { mechanism: "PLAIN", username: "mill".into(), password });
+        let text = config(&kafka).unwrap_err().to_string();
+        assert!(
+            text.starts_with("kafka.sasl.password is the variable NO_SUCH_VARIABLE: "),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The event thread: rebalances, rewinds, errors.
 
 use std::{
+    error::Error,
     fmt, mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -8,6 +9,7 @@ use std::{
 
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{Consumer as _, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
@@ -21,6 +23,7 @@ use super::{
     queue::{Consumer, Queue, forward},
     shared::Shared,
     source::{Assignments, Placed},
+    token::Tokens,
     trouble::Answer,
 };
 use crate::{fault::Fault, record::Lane};
@@ -32,6 +35,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Answers librdkafka's callbacks, on the event thread.
 pub(super) struct Context {
+    tokens: Tokens,
     assignments: Arc<dyn Assignments>,
     shared: Arc<Shared>,
     /// Lanes that are ours and have no place yet, and since when.
@@ -41,9 +45,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(assignments: Arc<dyn Assignments>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        tokens: Tokens,
+        assignments: Arc<dyn Assignments>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let unplaced = Mutex::new((Vec::new(), Instant::now()));
-        Self { assignments, shared, unplaced, told: Mutex::default() }
+        Self { tokens, assignments, shared, unplaced, told: Mutex::default() }
     }
 
     /// Takes over the lanes that are ours and have no place. librdkafka waits for an answer also if there are none.
@@ -166,6 +174,12 @@ impl fmt::Debug for Context {
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.tokens.next()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         log(level, facility, text);
     }

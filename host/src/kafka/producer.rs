@@ -1,6 +1,7 @@
 //! Produces a load of records, each stored once.
 
 use std::{
+    error::Error,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,12 +11,16 @@ use std::{
 
 use rdkafka::{
     ClientContext, Message as _,
+    client::OAuthToken,
     config::{FromClientConfigAndContext as _, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
 
-use super::client::{self, fault, unmade};
+use super::{
+    client::{self, fault, unmade},
+    token::Tokens,
+};
 use crate::{config::Kafka, fault::Fault};
 
 /// Records that are sent and not acknowledged.
@@ -86,9 +91,10 @@ pub fn produce(
     client::default(&mut config, &["partitioner"], "murmur2_random");
     client::default(&mut config, &["linger.ms", "queue.buffering.max.ms"], "10");
     client::default(&mut config, &["queue.buffering.max.messages"], "200000");
+    let deliveries = Deliveries { tokens: Tokens::of(kafka), done: Mutex::default() };
     let producer =
-        BaseProducer::<Deliveries>::from_config_and_context(&config, Deliveries::default())
-            .map_err(unmade)?;
+        BaseProducer::<Deliveries>::from_config_and_context(&config, deliveries).map_err(unmade)?;
+    producer.context().tokens.give(producer.client())?;
 
     let started = Instant::now();
     let mut stopped = None;
@@ -151,17 +157,26 @@ fn due(rate: u64, elapsed: Duration) -> u64 {
     u64::try_from(u128::from(rate) * elapsed.as_micros() / 1_000_000).unwrap_or(u64::MAX)
 }
 
-/// What became of the records since the last look.
-#[derive(Default)]
-struct Deliveries(Mutex<Vec<Result<Ack, KafkaError>>>);
+/// What the producer's client is told and asked.
+struct Deliveries {
+    tokens: Tokens,
+    /// What became of the records since the last look.
+    done: Mutex<Vec<Result<Ack, KafkaError>>>,
+}
 
 impl Deliveries {
     fn take(&self) -> Vec<Result<Ack, KafkaError>> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.done.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        Ok(self.tokens.next()?)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         client::log(level, facility, text);
     }
@@ -183,7 +198,7 @@ impl ProducerContext for Deliveries {
             }),
             Err((error, _)) => Err(error.clone()),
         };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(ack);
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(ack);
     }
 }
 

@@ -1,4 +1,4 @@
-//! librdkafka's queues: lanes forwarded into workers' queues, read in batches. The one unsafe module of `kafka`.
+//! librdkafka's queues: lanes forwarded into workers' queues, read in batches.
 #![expect(
     unsafe_code,
     reason = "rdkafka has no call that reads a queue in batches or forwards one"

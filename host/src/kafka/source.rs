@@ -19,6 +19,7 @@ use super::{
     queue::{Consumer, Queue},
     reader::WorkerQueue,
     shared::Shared,
+    token::Tokens,
 };
 use crate::{config, fault::Fault, record::Lane};
 
@@ -109,9 +110,11 @@ impl Source {
         client::default(&mut config, &["fetch.max.bytes"], &answer_bytes);
 
         let shared = Arc::new(Shared::default());
-        let context = Context::new(assignments, Arc::clone(&shared));
+        let tokens = Tokens::of(kafka);
+        let context = Context::new(tokens.clone(), assignments, Arc::clone(&shared));
         let consumer =
             Arc::new(BaseConsumer::from_config_and_context(&config, context).map_err(unmade)?);
+        tokens.give(consumer.client())?;
         let queues: Vec<_> = (0..workers).map(|_| Arc::new(Queue::new(&consumer))).collect();
         let readers = queues
             .iter()

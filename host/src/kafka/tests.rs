@@ -320,6 +320,8 @@ fn mock_settings() -> Kafka {
         brokers: Vec::new(),
         security: crate::config::Security::Plaintext,
         ca_file: None,
+        client_cert: None,
+        sasl: None,
         options: [].into(),
     }
 }

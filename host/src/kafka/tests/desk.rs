@@ -26,6 +26,8 @@ pub(super) fn cluster() -> Kafka {
         brokers: brokers.split(',').map(str::to_owned).collect(),
         security: Security::Plaintext,
         ca_file: None,
+        client_cert: None,
+        sasl: None,
         options: options.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     }
 }
