@@ -32,6 +32,8 @@ pub struct Fault {
     pub message: String,
     /// What to do next.
     pub help: Option<String>,
+    /// The full key of the value that is at fault, in a file or a body: `source.kafka.topics`.
+    pub key: Option<String>,
     /// What caused it.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -39,7 +41,8 @@ pub struct Fault {
 impl Fault {
     /// A fault that trying again does not mend.
     pub fn new(blame: Blame, message: impl Into<String>) -> Self {
-        Self { blame, retry: false, code: None, message: message.into(), help: None, source: None }
+        let message = message.into();
+        Self { blame, retry: false, code: None, message, help: None, key: None, source: None }
     }
 
     /// The user's configuration is at fault.
@@ -86,11 +89,11 @@ impl Fault {
     /// The same fault once more. What caused it is a part of its text.
     #[must_use]
     pub fn copy(&self) -> Self {
-        let Self { blame, retry, code, help, .. } = self;
+        let Self { blame, retry, code, help, key, .. } = self;
         let text = self.to_string();
         let prefix = code.map_or(0, |code| format!("{code}: ").len());
-        let (message, help) = (text[prefix..].to_owned(), help.clone());
-        Self { blame: *blame, retry: *retry, code: *code, message, help, source: None }
+        let (message, help, key) = (text[prefix..].to_owned(), help.clone(), key.clone());
+        Self { blame: *blame, retry: *retry, code: *code, message, help, key, source: None }
     }
 
     /// The same fault, said not to be mended by trying again.

@@ -195,8 +195,8 @@ pub struct How {
 pub enum Put {
     /// There was no pipeline of this name.
     Created,
-    /// These keys changed; none, if it says what the one before said.
-    Changed(Vec<Change>),
+    /// These keys changed; none, if it says what the one before said. And what a person should know of it.
+    Changed(Vec<Change>, Vec<String>),
     /// A file defines it.
     InFile(String),
 }
@@ -258,7 +258,7 @@ impl Control {
             let text = pipeline.written.text().to_owned();
             match fleet.define(pipeline, &Origin::Api, Some(&text), how)? {
                 Taken::Created => Ok(Put::Created),
-                Taken::Changed(changes) => Ok(Put::Changed(changes)),
+                Taken::Changed(changes, warnings) => Ok(Put::Changed(changes, warnings)),
             }
         })
         .await
@@ -269,9 +269,9 @@ impl Control {
     /// # Errors
     /// The store does not answer.
     pub async fn delete(&self, turn: Turn, name: String) -> Result<Deleted, Fault> {
-        self.change(turn, move |fleet| {
+        let deleted = self.change(turn, move |fleet| {
             if let Some((Origin::File(file), ..)) = fleet.known(&name) {
-                return Ok(Deleted::InFile(file));
+                return Ok((Deleted::InFile(file), None));
             }
             let mut held = fleet.registry.hold();
             held.follow()?;
@@ -280,11 +280,16 @@ impl Control {
             fleet.forget_stray(&name);
             let running = fleet.take_out(&name);
             drop(held);
-            let runs = running.is_some();
-            fleet.end(running);
-            Ok(if was_there || runs { Deleted::Gone } else { Deleted::Unknown })
-        })
-        .await
+            let deleted =
+                if was_there || running.is_some() { Deleted::Gone } else { Deleted::Unknown };
+            Ok((deleted, Some(fleet.end(running))))
+        });
+        let (deleted, ended) = deleted.await?;
+        // Nobody else waits for it.
+        if let Some(ended) = ended {
+            drop(ended.await);
+        }
+        Ok(deleted)
     }
 
     /// Has a pipeline run, pause or stop, on all hosts that have the same store.
@@ -362,7 +367,7 @@ impl Control {
     ) -> Result<T, Fault> {
         let fleet = Arc::clone(&self.fleet);
         blocking(move || {
-            let changed = change(&fleet);
+            let changed = fleet.goes_on().and_then(|()| change(&fleet));
             // Until here, also when the caller has gone.
             drop(turn);
             changed

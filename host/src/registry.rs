@@ -133,7 +133,7 @@ pub struct Objection {
     /// In a line, for the log.
     pub reason: String,
     /// The fault, with the place in the file of whoever objects.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 /// What became of a version that was offered.
@@ -238,15 +238,20 @@ impl Objection {
     /// `fault` is what is wrong, `shown` makes it the fault of a place in a file.
     pub fn new(fault: Fault, shown: impl FnOnce(Fault) -> Fault) -> Self {
         let help = fault.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
-        Self { reason: format!("{fault}{help}"), fault: shown(fault) }
+        Self { reason: format!("{fault}{help}"), fault: Box::new(shown(fault)) }
     }
 }
 
-/// The fault of a component that has neither a version nor a file.
-fn missing(folder: &Folder, name: &str) -> Fault {
+/// The fault of a component that has neither a version nor a file; `others` are there.
+fn missing<'a>(folder: &Folder, name: &str, others: impl Iterator<Item = &'a String>) -> Fault {
     let path = folder.file(name);
     let Err(error) = fs::metadata(&path) else {
         return Fault::outside(format!("component {} was not there a moment ago", path.display()));
+    };
+    let others: Vec<_> = others.map(String::as_str).collect();
+    let known = match &others[..] {
+        [] => String::new(),
+        others => format!("; the components are: {}", others.join(", ")),
     };
     let help = match fs::read_dir(folder.path()) {
         Ok(entries) => {
@@ -257,10 +262,10 @@ fn missing(folder: &Folder, name: &str) -> Fault {
             names.sort();
             let found =
                 if names.is_empty() { "no .wasm file".to_owned() } else { names.join(", ") };
-            format!("the folder has: {found}")
+            format!("the folder has: {found}{known}")
         }
         Err(_) => {
-            "make the folder, or name another one with `transforms` (--transforms)".to_owned()
+            format!("make the folder, or name another one with `transforms` (--transforms){known}")
         }
     };
     Fault::config(format!("read component {}", path.display())).caused_by(error).help(help)

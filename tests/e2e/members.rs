@@ -1,5 +1,7 @@
 //! Members of a group: a second host joins and leaves; a drain in the middle of a flush.
 
+use std::fs;
+
 use rustix::process::Signal;
 use tidemill_tests::{
     eventually,
@@ -135,6 +137,68 @@ fn a_second_signal_ends_at_once_and_loses_nothing() {
     proxy.open();
     let host = site.run().ready();
     all_read(&host, 20_000.0);
+    host.drain();
+    identity.judge(&site);
+}
+
+/// A drain that takes its time is the end all the same: nothing is started any more, and nobody is told that it was.
+#[test]
+fn a_host_that_drains_takes_nothing_in() {
+    let mut site = Site::new(StoreKind::S3);
+    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
+    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+    let mut identity = Identity::new(2);
+    identity.pipeline(&site, "1h", "[]");
+    identity.produce(500);
+    let mut host = site.run().ready();
+    all_read(&host, 1_000.0);
+    proxy.close();
+    let ask = |method: &str, path: &str, body: &[u8]| {
+        host.request(method, path, &["Content-Type: application/json"], body).expect("it answers")
+    };
+    assert_eq!(ask("POST", "/v1/host/drain", b"").0, 202);
+    eventually("the drain has begun", 10, || host.log().contains("draining").then_some(()));
+    let definition = fs::read(site.path().join("pipelines/copy.yaml")).expect("it is there");
+    let definition = String::from_utf8_lossy(&definition).replace("copy", "other");
+    for (method, path, body) in [
+        ("PUT", "/v1/pipelines/other", definition.as_bytes()),
+        ("POST", "/v1/pipelines/copy/start", b""),
+        ("PUT", "/v1/components/other", b"no component"),
+    ] {
+        let (status, body) = ask(method, path, body);
+        assert!(status == 503 && body.contains("DRAINING"), "{method} {path}: {status} {body}");
+    }
+    proxy.open();
+    assert!(host.ended(60).success(), "{}", host.log());
+    assert_eq!(host.events("the pipeline runs").len(), 1, "{}", host.log());
+    identity.judge(&site);
+}
+
+/// A member that is gone without a word keeps its partitions until its session has ended: whoever waits for them says so.
+#[test]
+fn who_waits_for_partitions_does_not_run() {
+    let site = Site::new(StoreKind::Folder);
+    let mut identity = Identity::new(1);
+    identity.pipeline(&site, "300ms", "[]");
+    let host = site.run().ready();
+    identity.produce(100);
+    identity.committed(&site, 30);
+    host.kill();
+    identity.produce(100);
+    let host = site.run();
+    let status = || -> Option<serde_json::Value> {
+        serde_json::from_str(&host.get("/v1/pipelines/copy/status")?.1).ok()
+    };
+    let waits = |status: &serde_json::Value| {
+        status["reason"].as_str().is_some_and(|why| why.contains("waits for its partitions"))
+    };
+    let waiting = eventually("it waits", 20, || status().filter(waits));
+    assert_eq!(
+        (&waiting["state"], &waiting["lag"]),
+        (&"DEGRADED".into(), &serde_json::Value::Null)
+    );
+    identity.committed(&site, 30);
+    eventually("it runs", 20, || status().filter(|status| status["state"] == "RUNNING"));
     host.drain();
     identity.judge(&site);
 }

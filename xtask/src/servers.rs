@@ -167,7 +167,9 @@ impl Ports {
         let (stores, log) = (folder.display(), folder.join("iam.log"));
         let modules = "org.apache.kafka.common.security";
         // The broker itself has to have a token of each.
-        let bearer = format!("{modules}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\"");
+        let bearer = format!(
+            "{modules}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"broker\""
+        );
         format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
              listeners={addresses},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={addresses}\n\

@@ -72,15 +72,20 @@ pub(super) async fn put(
             .errors(vec![config::Problem::at_key("name", "it is not the name in the address")]));
     }
     let put = control.put(control.turn(Kind::Pipelines).await?, pipeline, how).await?;
-    let (status, changes) = match put {
+    let (status, changes, warnings) = match put {
         Put::InFile(file) => return Err(in_file(&name, &file)),
-        Put::Created if how.dry_run => (StatusCode::OK, Vec::new()),
-        Put::Created => (StatusCode::CREATED, Vec::new()),
-        Put::Changed(changes) => (StatusCode::OK, changes),
+        Put::Created if how.dry_run => (StatusCode::OK, Vec::new(), Vec::new()),
+        Put::Created => (StatusCode::CREATED, Vec::new(), Vec::new()),
+        Put::Changed(changes, warnings) => (StatusCode::OK, changes, warnings),
     };
     let created = status == StatusCode::CREATED || control.pipeline(&name).is_none();
-    let body =
-        json!({ "name": name, "created": created, "changes": changes, "dry_run": how.dry_run });
+    let body = json!({
+        "name": name,
+        "created": created,
+        "changes": changes,
+        "warnings": warnings,
+        "dry_run": how.dry_run,
+    });
     Ok((status, Json(body)).into_response())
 }
 

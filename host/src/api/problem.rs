@@ -56,9 +56,10 @@ impl From<Fault> for Problem {
             (code, Blame::Bug) => (StatusCode::INTERNAL_SERVER_ERROR, code.unwrap_or("BUG")),
             (code, _) => (StatusCode::UNPROCESSABLE_ENTITY, code.unwrap_or("REFUSED")),
         };
-        let suggestion = fault.help.clone();
+        let (suggestion, key) = (fault.help.clone(), fault.key.clone());
         let detail = Fault { code: None, ..fault }.to_string();
-        Self { status, code, detail, suggestion, errors: Vec::new() }
+        let errors = key.map(|key| config::Problem::at_key(&key, detail.clone()));
+        Self { status, code, detail, suggestion, errors: errors.into_iter().collect() }
     }
 }
 

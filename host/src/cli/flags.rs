@@ -49,15 +49,22 @@ impl HostFlags {
     /// The host's pipelines: those of files, and those that were registered over the API; at least one.
     pub(super) async fn all(&self) -> Result<Vec<Pipeline>, Fault> {
         let host = self.host()?;
-        let mut files = pipeline_files(&host.pipelines).or_else(|fault| match fault.blame {
+        let files = pipeline_files(&host.pipelines).or_else(|fault| match fault.blame {
             Blame::Config => Ok(Vec::new()),
             _ => Err(fault),
         })?;
         let store = Store::open(&host.store).await?;
         let registered = registry::registered(store).await?;
         let named = |(name, text)| PipelineFile { name: format!("pipeline {name}"), text };
-        files.extend(registered.into_iter().map(named));
-        some(config::pipelines(&files, &host.pipelines, &host)?, &host)
+        let registered: Vec<_> = registered.into_iter().map(named).collect();
+        let mut pipelines = config::pipelines(&registered, &host.pipelines, &host)?;
+        for pipeline in config::pipelines(&files, &host.pipelines, &host)? {
+            // As a host does: a file does not take the place of one that was registered.
+            if !pipelines.iter().any(|known| known.name == pipeline.name) {
+                pipelines.push(pipeline);
+            }
+        }
+        some(pipelines, &host)
     }
 
     /// One of the host's pipelines.

@@ -26,13 +26,17 @@ impl Problem {
     /// A problem at a place.
     pub(super) fn new(at: Mark, key: impl Into<String>, text: impl Into<String>) -> Self {
         let line = at.line.checked_sub(1).and_then(|index| at.source.text.lines().nth(index));
+        let place = line.map(|_| (at.line, at.column));
+        // Messages end up in logs.
+        let line =
+            line.filter(|line| !["password", "secret"].iter().any(|word| line.contains(word)));
         let excerpt = line.map(|line| {
             let room = (line.trim_end().chars().count() + 1).saturating_sub(at.column);
             (line.trim_end().to_owned(), at.width.clamp(1, room.max(1)))
         });
         Self {
             source: at.source.name.clone(),
-            place: excerpt.is_some().then_some((at.line, at.column)),
+            place,
             key: key.into(),
             text: text.into(),
             help: None,
@@ -120,8 +124,10 @@ impl Written {
     pub fn blame(&self, path: &[&str], fault: Fault) -> Fault {
         let Fault { blame, retry, code, help, .. } = fault;
         let text = Fault { help: None, code: None, ..fault }.to_string();
-        let problem = Problem { help, ..Problem::new(self.0.locate(path), path.join("."), text) };
-        Fault { blame, retry, code, message: problem.to_string(), help: None, source: None }
+        let key = path.join(".");
+        let problem = Problem { help, ..Problem::new(self.0.locate(path), key.clone(), text) };
+        let (message, key) = (problem.to_string(), Some(key));
+        Fault { blame, retry, code, message, help: None, key, source: None }
     }
 }
 

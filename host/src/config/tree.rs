@@ -150,7 +150,11 @@ impl Node {
             Value::List(items) => items.iter().map(Self::shown).collect(),
             Value::Map(entries) => {
                 let shown = |entry: &Entry| {
-                    let value = if is_secret(&entry.key) { "(not shown)".into() } else { entry.node.shown() };
+                    let value = if is_secret(&entry.key) {
+                        "(not shown)".into()
+                    } else {
+                        entry.node.shown()
+                    };
                     (entry.key.clone(), value)
                 };
                 Json::Object(entries.iter().map(shown).collect())

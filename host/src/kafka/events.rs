@@ -212,6 +212,7 @@ impl ConsumerContext for Context {
             *self.told() = None;
             self.unplaced().0.extend(lanes);
             self.place(consumer);
+            self.assignments.joined();
         } else {
             self.revoke(consumer, &lanes);
         }

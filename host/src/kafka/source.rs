@@ -32,6 +32,9 @@ pub trait Assignments: Send + Sync + 'static {
     /// this is called again after a second, until they are placed or revoked.
     fn assign(&self, offsets: Offsets<'_>, lanes: &[Lane]) -> Result<Vec<Placed>, Fault>;
 
+    /// The group has given out its lanes, none to this member perhaps.
+    fn joined(&self);
+
     /// Lanes, placed or not, are about to go to another member, which waits until this returns: so it ends after some seconds in any case.
     /// Nothing more is fetched of any lane while it runs.
     fn revoke(&self, lanes: &[Lane]);

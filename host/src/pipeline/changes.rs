@@ -71,6 +71,20 @@ fn differences(key: &str, before: &Value, after: &Value, changes: &mut Vec<Chang
     }
 }
 
+/// What a person should know of changes that are possible, and have a price.
+pub(super) fn warnings(before: &config::Pipeline, after: &config::Pipeline) -> Vec<String> {
+    let is_other = |(name, output): &(&String, &config::Parquet)| {
+        before.outputs.get(*name).is_some_and(|before| before.partition_by != output.partition_by)
+    };
+    let warn = |(name, _)| {
+        format!(
+            "outputs.{name}.parquet.partition_by: files of the layout before and of this one lie in one folder, and readers \
+             that take the folders for columns refuse to read both at once: a pipeline of another name has a folder of its own"
+        )
+    };
+    after.outputs.iter().filter(is_other).map(warn).collect()
+}
+
 /// Whether a pipeline that ran stays where its log and its files are.
 ///
 /// # Errors
@@ -153,10 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn another_layout_of_folders_is_warned_of() {
+        let warned = |text: &str| warnings(&pipeline(TEXT), &pipeline(text));
+        let text = TEXT.replace("{ o: {} }", "{ o: { parquet: { partition_by: [day] } } }");
+        let found = warned(&text);
+        assert!(found.len() == 1 && found[0].starts_with("outputs.o.parquet"), "{found:?}");
+        assert_eq!(warned(&format!("{TEXT}flush: {{ every: 5s }}\n")), [""; 0]);
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         let with = |password: &str| {
             format!(
-                "{TEXT}kafka: {{ brokers: ['b:1'], options: {{ ssl.key.password: {password} }} }}\n"
+                "{TEXT}kafka: {{ brokers: ['b:1'], options: {{ ssl.keystore.password: {password} }} }}\n"
             )
         };
         let (before, after) = (pipeline(&with("first")), pipeline(&with("other")));

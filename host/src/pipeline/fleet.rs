@@ -13,6 +13,7 @@ use std::{
 use chrono::{SecondsFormat, Utc};
 use crossbeam_channel::{Sender, unbounded};
 use futures::future::join_all;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
     How,
@@ -42,6 +43,10 @@ pub(super) struct Fleet {
     strays: Mutex<BTreeMap<String, Refused>>,
     /// Whether the files in the folder of components are tried as they lie there.
     settling: AtomicBool,
+    /// Whether the host ends: nothing is started any more.
+    ending: AtomicBool,
+    /// Pipelines that were taken out and still commit what they hold.
+    leaving: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// By name.
@@ -68,8 +73,8 @@ pub(super) type Planned = (Arc<config::Pipeline>, Prepared, Arc<Plan>);
 pub(super) enum Taken {
     /// There was no pipeline of this name.
     Created,
-    /// What changed; nothing, if it says what the one before said.
-    Changed(Vec<Change>),
+    /// What changed; nothing, if it says what the one before said. And what a person should know of it.
+    Changed(Vec<Change>, Vec<String>),
 }
 
 impl fmt::Debug for Fleet {
@@ -103,6 +108,8 @@ impl Fleet {
             members: Arc::default(),
             strays: Mutex::default(),
             settling: AtomicBool::new(true),
+            ending: AtomicBool::new(false),
+            leaving: Mutex::default(),
         })
     }
 
@@ -152,6 +159,8 @@ impl Fleet {
         first: Sender<(String, Option<Fault>)>,
     ) -> Result<(), Fault> {
         let mut members = self.lock();
+        // Told while the members are locked: a drain takes all of them, or comes later.
+        self.goes_on()?;
         let Some(member) = members.get_mut(name) else { return Ok(()) };
         let planner: Weak<dyn Planner> = Weak::<Self>::clone(&self.me);
         let task = Task { desired: Some(member.wish.desired), ..task };
@@ -199,10 +208,12 @@ impl Fleet {
         let is_logged = text.is_none() || registered.definition.as_deref() == text;
         if is_logged && changes.as_ref().is_some_and(Vec::is_empty) {
             self.refuse(&name, None);
-            return Ok(Taken::Changed(Vec::new()));
+            return Ok(Taken::Changed(Vec::new(), Vec::new()));
         }
+        let mut warnings = Vec::new();
         if let Some(before) = before.filter(|_| registered.outputs.is_some()) {
             changes::stays(&before, &pipeline)?;
+            warnings = changes::warnings(&before, &pipeline);
         }
         let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
         let runtime = &self.around.runtime;
@@ -215,7 +226,7 @@ impl Fleet {
         self.compile(&pipeline);
         let mut held = self.registry.hold();
         let plan = self.plan(&mut held, &pipeline, !how.dry_run)?;
-        let taken = changes.map_or(Taken::Created, Taken::Changed);
+        let taken = changes.map_or(Taken::Created, |changes| Taken::Changed(changes, warnings));
         if how.dry_run {
             return Ok(taken);
         }
@@ -248,14 +259,20 @@ impl Fleet {
         let changes = before.map(|before| changes::between(&before, &pipeline));
         let name = pipeline.name.clone();
         self.put(pipeline, origin, None, None)?;
-        self.tell_defined(&name, &changes.map_or(Taken::Created, Taken::Changed));
+        let taken = changes.map_or(Taken::Created, |changes| Taken::Changed(changes, Vec::new()));
+        self.tell_defined(&name, &taken);
         Ok(())
     }
 
     fn tell_defined(&self, name: &str, taken: &Taken) {
         let changes = match taken {
             Taken::Created => Vec::new(),
-            Taken::Changed(changes) => changes.iter().map(ToString::to_string).collect(),
+            Taken::Changed(changes, warnings) => {
+                for warning in warnings {
+                    tracing::warn!(pipeline = name, "{warning}");
+                }
+                changes.iter().map(ToString::to_string).collect()
+            }
         };
         self.around.events.tell(What::Defined { pipeline: name.to_owned(), changes });
     }
@@ -356,14 +373,36 @@ impl Fleet {
         member?.supervised
     }
 
-    /// Drains a pipeline that was taken out. Blocks: not for the I/O runtime.
-    pub(super) fn end(&self, running: Option<Supervised>) {
-        let Some(running) = running else { return };
+    /// Drains a pipeline that was taken out, while others change. The answer ends when that is done.
+    pub(super) fn end(&self, running: Option<Supervised>) -> oneshot::Receiver<()> {
+        let (done, ended) = oneshot::channel();
+        let Some(running) = running else { return ended };
         let (pipeline, timeout) = (running.status().name, self.around.host.drain_timeout);
-        if let Err(fault) = self.around.runtime.block_on(running.drain(timeout)) {
-            tracing::warn!(pipeline, "removed before all was committed: {fault}");
+        let events = self.around.events.clone();
+        let leave = async move {
+            if let Err(fault) = running.drain(timeout).await {
+                tracing::warn!(pipeline, "removed before all was committed: {fault}");
+            }
+            events.tell(What::Removed { pipeline });
+            drop(done);
+        };
+        let mut leaving = self.leaving.lock().expect("nothing panics while it holds this lock");
+        leaving.retain(|leaving| !leaving.is_finished());
+        leaving.push(self.around.runtime.spawn(leave));
+        ended
+    }
+
+    /// Whether something may still be changed.
+    ///
+    /// # Errors
+    /// The host ends.
+    pub(super) fn goes_on(&self) -> Result<(), Fault> {
+        if !self.ending.load(Ordering::Acquire) {
+            return Ok(());
         }
-        self.around.events.tell(What::Removed { pipeline });
+        Err(Fault::outside("the host is draining")
+            .code("DRAINING")
+            .help("ask another host, or this one when it runs again"))
     }
 
     /// What each pipeline is doing.
@@ -390,12 +429,22 @@ impl Fleet {
         self.lock().keys().cloned().collect()
     }
 
-    /// Drains all pipelines at the same time; the first fault.
+    /// Drains all pipelines at the same time, and starts none any more; the first fault.
     pub(super) async fn drain(&self, timeout: Duration) -> Result<(), Fault> {
-        let running: Vec<_> =
-            self.lock().values_mut().filter_map(|member| member.supervised.take()).collect();
+        let running: Vec<_> = {
+            let members = self.lock();
+            self.ending.store(true, Ordering::Release);
+            // They are shown until the end.
+            members.values().filter_map(|member| member.supervised.clone()).collect()
+        };
         let drains = running.into_iter().map(|running| running.drain(timeout));
-        join_all(drains).await.into_iter().collect()
+        let drained = join_all(drains).await.into_iter().collect();
+        let leaving = std::mem::take(
+            &mut *self.leaving.lock().expect("nothing panics while it holds this lock"),
+        );
+        // Each has its own timeout, and has said what is wrong.
+        join_all(leaving).await;
+        drained
     }
 
     /// Has the components of a pipeline compiled before somebody holds the registry to try them.
@@ -429,11 +478,11 @@ impl Fleet {
         };
         let components: Vec<_> =
             pipeline.transforms.iter().enumerate().map(pick).collect::<Result<_, _>>()?;
-        let plan = Plan::new(pipeline, &components).map_err(|objection| objection.fault)?;
+        let plan = Plan::new(pipeline, &components).map_err(|objection| *objection.fault)?;
         // Whoever pins a build says that its rows fit.
         let pins = pipeline.transforms.iter().any(|transform| transform.digest.is_some());
         if let Some(before) = held.written(&pipeline.name).filter(|_| !pins) {
-            plan.follows(&before, pipeline).map_err(|objection| objection.fault)?;
+            plan.follows(&before, pipeline).map_err(|objection| *objection.fault)?;
         }
         Ok(Arc::new(plan))
     }

@@ -177,7 +177,7 @@ impl Keeper {
             let name = pipeline.name.clone();
             self.takes(&name, &file.name)?;
             if let Some(other) = before.as_ref().filter(|before| **before != name) {
-                self.fleet.end(self.fleet.take_out(other));
+                drop(self.fleet.end(self.fleet.take_out(other)));
             }
             self.names.insert(file.name.clone(), name.clone());
             let origin = Origin::File(file.name.clone());
@@ -215,7 +215,7 @@ impl Keeper {
     fn gone(&mut self, file: &str) {
         self.fleet.forget_stray(file);
         if let Some(name) = self.names.remove(file) {
-            self.fleet.end(self.fleet.take_out(&name));
+            drop(self.fleet.end(self.fleet.take_out(&name)));
         }
     }
 
@@ -256,7 +256,7 @@ impl Keeper {
             }
         }
         for name in self.fleet.names() {
-            self.fleet.end(self.obey(&name));
+            drop(self.fleet.end(self.obey(&name)));
         }
     }
 

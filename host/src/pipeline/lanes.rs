@@ -192,6 +192,10 @@ impl Assignments for Lanes {
         Ok(placed.into_iter().flatten().collect())
     }
 
+    fn joined(&self) {
+        self.shared.joined();
+    }
+
     fn revoke(&self, lanes: &[Lane]) {
         let (answer, answers) = bounded(self.workers.len());
         let told = self.tell(lanes, &answer);

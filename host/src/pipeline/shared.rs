@@ -41,6 +41,7 @@ pub(super) struct Shared {
 const TROUBLE_LASTS: Duration = Duration::from_secs(25);
 /// A pipeline of which nothing was processed for so long, though records wait, is stalled.
 const STALLS: Duration = Duration::from_secs(30);
+const JOINING: &str = "waits for its partitions: the group gives them out once all members have answered, or are missed (`session.timeout.ms`)";
 const STARTED_AGAIN: &str = "started again, nothing is committed yet: ";
 
 /// What people see. Locked once a batch or a flush, never for longer than an addition.
@@ -63,6 +64,8 @@ struct Board {
     stalled: Option<String>,
     /// Whether it failed before it could be prepared.
     unprepared: bool,
+    /// Whether its group has given out the lanes since the run began.
+    joined: bool,
     /// How many workers it has, and which of them read nothing, as they were told.
     workers: usize,
     resting: BTreeSet<usize>,
@@ -118,6 +121,7 @@ impl Board {
             setback: None,
             stalled: None,
             unprepared: false,
+            joined: false,
             workers: 0,
             resting: BTreeSet::new(),
         }
@@ -153,6 +157,7 @@ impl Board {
             At::Rest => (State::Stopped, None),
             At::Work if self.is_paused() => (State::Paused, reason),
             At::Work if reason.is_some() => (State::Degraded, reason),
+            At::Work if !self.joined => (State::Degraded, Some(JOINING.to_owned())),
             At::Work => (State::Running, None),
         }
     }
@@ -189,7 +194,7 @@ impl Shared {
             }
             _ => board.at = At::Starting,
         }
-        (board.run, board.stalled) = (run, None);
+        (board.run, board.stalled, board.joined) = (run, None, false);
         board.troubles.clear();
         board.halted.clear();
         board.resting.clear();
@@ -229,6 +234,13 @@ impl Shared {
         board.show();
     }
 
+    /// The group has given out its lanes.
+    pub(super) fn joined(&self) {
+        let Some(mut board) = self.current() else { return };
+        (board.joined, board.last_progress) = (true, Instant::now());
+        board.show();
+    }
+
     /// A worker reads nothing from now on, or reads again.
     pub(super) fn worker_rests(&self, worker: usize, rests: bool) {
         let mut board = self.lock();
@@ -261,7 +273,8 @@ impl Shared {
     /// Notes how far it is behind. One that is behind and reads nothing is not RUNNING.
     pub(super) fn behind(&self, behind: Behind, now: Instant) {
         let Some(mut board) = self.current() else { return };
-        board.status.lag = Some(behind);
+        // Nobody knows it of lanes that others have.
+        board.status.lag = board.joined.then_some(behind);
         if behind.records == 0 || board.status.desired != Desired::Running {
             board.last_progress = now;
         }
@@ -347,7 +360,7 @@ impl Shared {
         board.at = At::Failure(fault.to_string(), fault.retry);
         let is_for_a_person = fault.blame == Blame::Transform || fault.code == Some(OTHER_LOG);
         board.status.awaits_mending = !fault.retry && is_for_a_person;
-        board.unprepared = false;
+        (board.unprepared, board.status.lag) = (false, None);
         board.show();
     }
 
@@ -426,6 +439,8 @@ mod tests {
         let (first, alarms) = Shared::new("p", Events::default());
         assert_eq!(first.status().state, State::Degraded);
         first.started(1);
+        assert!(first.status().reason.unwrap().contains("waits for its partitions"));
+        first.joined();
         assert_eq!(first.status().state, State::Running);
         first.update(|status| status.files = 3);
         first.halt(&Lane::new("t", 0), &Fault::outside("gone"));
@@ -437,6 +452,7 @@ mod tests {
         first.stopped(&Fault::outside("first"));
         let (second, alarms) = first.again();
         second.started(1);
+        second.joined();
         let shown = (second.status().state, second.status().reason);
         assert_eq!(
             shown,
@@ -457,6 +473,7 @@ mod tests {
     fn trouble_passes_and_halted_lanes_stay() {
         let (shared, _) = Shared::new("p", Events::default());
         shared.started(1);
+        shared.joined();
         let of = Lane::new("t", 1);
         shared.trouble(Some(&of), &Fault::config("not allowed").help("allow it"));
         shared.halt(&Lane::new("t", 0), &Fault::outside("gone"));
@@ -482,6 +499,7 @@ mod tests {
     fn one_that_is_behind_and_reads_nothing_does_not_run() {
         let (shared, _) = Shared::new("p", Events::default());
         shared.started(1);
+        shared.joined();
         let behind = |records, seconds| {
             let now = Instant::now() + Duration::from_secs(seconds);
             shared.behind(Behind { records, seconds: None }, now);

@@ -41,7 +41,7 @@ const SWAP_AGAIN: Duration = Duration::from_secs(1);
 const SWAPS: u32 = 5;
 
 /// A pipeline and the thread that looks after it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Supervised {
     /// Of the newest run.
     shared: Arc<Mutex<Arc<Shared>>>,

@@ -33,7 +33,7 @@ impl RoadWorks {
                 Some(Refusal { reason, .. }) => {
                     Fault::config(format!("no build of component {name} was accepted: {reason}"))
                 }
-                None => missing(&self.folder, name),
+                None => self.missing(name),
             });
         };
         let component = self.load(name, &self.bytes(name, digest)?)?;
@@ -53,8 +53,14 @@ impl RoadWorks {
                 let help = "put the pinned build into the folder, or change the pin";
                 Err(Fault::config(text).help(help))
             }
-            Err(None) => Err(missing(&self.folder, name)),
+            Err(None) => Err(self.missing(name)),
         }
+    }
+
+    fn missing(&self, name: &str) -> Fault {
+        let components = self.journal.log().components.iter();
+        let others = components.filter(|(_, history)| history.current.is_some());
+        missing(&self.folder, name, others.map(|(name, _)| name))
     }
 
     /// The bytes of an accepted version.

@@ -334,7 +334,7 @@ impl RoadWorks {
         })();
         match tried {
             Err(Objection { fault, .. }) if matches!(fault.blame, Blame::Outside | Blame::Bug) => {
-                Err(fault)
+                Err(*fault)
             }
             tried => Ok(tried),
         }

@@ -52,7 +52,7 @@ impl RoadWorks {
                     Ok(good) if keeping => self.accept(users, good, wasm.into(), Road::Folder)?,
                     Ok(good) => drop(self.running.insert(name.clone(), good.component)),
                     Err(objection) if !keeping || self.journal.log().current(name).is_none() => {
-                        return Err(objection.fault);
+                        return Err(*objection.fault);
                     }
                     Err(objection) => {
                         self.refuse(users, name, &digest, objection.reason, Road::Folder)?;

@@ -248,6 +248,8 @@ impl Assignments for Desk {
         Ok(all)
     }
 
+    fn joined(&self) {}
+
     fn revoke(&self, lanes: &[Lane]) {
         self.update(|state| {
             for lane in lanes {
