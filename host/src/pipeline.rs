@@ -356,8 +356,8 @@ impl Control {
     ///
     /// # Errors
     /// Somebody uses it, or its file can't be deleted.
-    pub async fn remove(&self, turn: Turn, name: String) -> Result<bool, Fault> {
-        self.change(turn, move |fleet| fleet.registry.remove(fleet, &name)).await
+    pub async fn remove(&self, turn: Turn, name: String, force: bool) -> Result<bool, Fault> {
+        self.change(turn, move |fleet| fleet.registry.remove(fleet, &name, force)).await
     }
 
     async fn change<T: Send + 'static>(

@@ -209,12 +209,13 @@ impl Registry {
         self.compile_version(name, digest).roll_back(users, name, digest)
     }
 
-    /// Forgets a component that nobody uses, and deletes its file.
+    /// Forgets a component that nobody uses, and deletes its file. With `force`, also one that a pipeline of another host is
+    /// known to have used.
     ///
     /// # Errors
     /// Somebody uses it, its file can't be deleted, or the store does not answer.
-    pub fn remove(&self, users: &dyn Users, name: &str) -> Result<bool, Fault> {
-        self.works().remove(users, name)
+    pub fn remove(&self, users: &dyn Users, name: &str, force: bool) -> Result<bool, Fault> {
+        self.works().remove(users, name, force)
     }
 
     fn works(&self) -> MutexGuard<'_, RoadWorks> {

@@ -139,6 +139,45 @@ fn drain_at(step: Step, kind: StoreKind) {
     identity.judge(&site);
 }
 
+/// A staged file is gone before anybody published it: its rows are lost, and a person has to say so.
+#[test]
+fn a_lost_file_is_given_up_by_a_person_alone() {
+    let site = Site::new(StoreKind::Folder);
+    let mut identity = Identity::new(4);
+    stopped_at(Step::ManifestCreated, StoreKind::Folder, &site, &mut identity).kill();
+    let manifests = log::manifests(&site.store, "copy");
+    let newest = manifests.last().expect("it is there");
+    let lost = &newest["files"][0];
+    let stage = lost["stage"]["id"].as_str().expect("it was staged");
+    fs::remove_file(site.store.join(stage)).expect("it was not published");
+    let mut host = site.run();
+    assert_eq!(host.ended(40).code(), Some(3), "{}", host.log());
+    assert!(host.log().contains("STAGE_LOST") && host.log().contains("--void"), "{}", host.log());
+
+    let seq = newest["seq"].to_string();
+    let repair = |more: &[&str]| {
+        let output = site.tidemill(&[&["repair", "copy", "--void", &seq], more].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    };
+    assert!(repair(&[]).contains(&format!("1 files of manifest {seq} would be given up")));
+    repair(&["--yes"]);
+    assert!(repair(&["--yes"]).contains("nothing needs this repair"));
+    let host = site.run().ready();
+    identity.committed(&site, 40);
+    host.drain();
+    site.verify();
+    let output = site.tidemill(&["verify", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let report = &report["pipelines"]["copy"]["report"];
+    assert_eq!((&report["void_files"], &report["void_rows"]), (&1.into(), &lost["rows"]));
+    let rows = reader::number(&site.place, "data/copy/records", "SELECT count(*) FROM rows");
+    let all = log::records(&site.store, "copy");
+    let lost = lost["rows"].as_u64().expect("a number");
+    assert_eq!(u64::try_from(rows).expect("a count"), all - lost, "nothing else is missing");
+}
+
 /// What a reader beside it sees: rows, none of them twice.
 fn rows_seen(site: &Site) -> u64 {
     let manifests = log::manifests(&site.store, "copy");

@@ -361,7 +361,7 @@ fn a_new_epoch_goes_on_with_other_topics() {
         let host = site.run().ready();
         produce(&first, 10);
         committed(&site, "p", 10);
-        assert!(repair(&["--yes"]).contains("no new epoch is needed"));
+        assert!(repair(&["--yes"]).contains("nothing needs this repair"));
 
         define(&[&second]);
         refused(&host, "positions of topic");
@@ -471,6 +471,51 @@ fn what_is_registered_on_one_replica_runs_on_all() {
     assert_eq!(json!(found), json!([[200, 200]]));
 }
 
+/// Limits hold from the swap on, without a new run.
+#[test]
+fn limits_are_changed_while_it_runs() {
+    let topic = topic(1);
+    let site = Site::new(StoreKind::Folder);
+    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
+    let host = site.run().ready();
+    let put = |limits: Value| {
+        let mut definition = copy("p", &topic);
+        definition["source"]["kafka"]["format"] = json!("json");
+        definition["transforms"] = json!([{ "component": "misbehaves", "limits": limits }]);
+        definition["outputs"] = json!({ "done": {} });
+        ask(&host, "PUT", "/v1/pipelines/p", &definition).0
+    };
+    let orders =
+        ["spin", "eat", "overflow"].map(|act| Record::of(0, json!({ "act": act }).to_string()));
+    let letters = |from: i64| -> Vec<String> {
+        let sql = format!("SELECT error FROM rows WHERE \"offset\" >= {from} ORDER BY \"offset\"");
+        let found = reader::query(&site.place, "data/p/dead_letters", &sql);
+        found.iter().map(|row| row[0].as_str().expect("a reason is a text").to_owned()).collect()
+    };
+    assert_eq!(put(json!({ "call_timeout": "400ms", "memory": "32MiB" })), 201);
+    kafka::produce(&topic, orders.clone(), &[]);
+    committed(&site, "p", 3);
+    let first = letters(0);
+    assert!(first[0].contains("deadline of 400ms") && first[1].contains("of 32 MiB"), "{first:?}");
+    assert_eq!(put(json!({ "call_timeout": "200ms", "memory": "16MiB" })), 200);
+    eventually("it went over", 40, || {
+        host.events("component swapped").pop().or_else(|| {
+            let (_, metrics) = host.get("/metrics")?;
+            let line = metrics
+                .lines()
+                .find(|line| line.starts_with("tidemill_transform_limit_memory_bytes"))?;
+            line.ends_with(" 16777216").then_some(Value::Null)
+        })
+    });
+    kafka::produce(&topic, orders, &[]);
+    committed(&site, "p", 6);
+    let then = letters(3);
+    assert!(then[0].contains("deadline of 200ms") && then[1].contains("of 16 MiB"), "{then:?}");
+    assert_eq!(host.events("the pipeline runs").len(), 1, "no run was ended for it");
+    host.drain();
+    site.verify();
+}
+
 /// A person who starts a failed pipeline again does so on all hosts that have it.
 #[test]
 fn what_failed_everywhere_starts_everywhere() {
@@ -520,6 +565,10 @@ fn twenty_pipelines_run_and_one_that_fails_for_ever_disturbs_none() {
     let later = unique("later");
     site.write(&file("waiting"), copy("waiting", &later).to_string());
     site.write(&file("wrong"), "name: wrong\nsorce: {}\n");
+    // And one that tries for ever to reach brokers that are not there.
+    let mut lost = copy("lost", &topic);
+    lost["kafka"] = json!({ "brokers": ["127.0.0.1:1"] });
+    site.write(&file("lost"), lost.to_string());
     kafka::produce(&bad, [Record::of(0, r#"{"act":"panic"}"#)], &[]);
     produce(&topic, 50);
     let host = site.run();
@@ -557,6 +606,10 @@ fn twenty_pipelines_run_and_one_that_fails_for_ever_disturbs_none() {
             .then_some(())
     });
     becomes(&host, "failing", "FAILED");
+    let tries =
+        || host.log().lines().filter(|line| line.contains("cannot start: ask 127.0.0.1:1")).count();
+    eventually("the lost one has tried twice, and tries on", 60, || (tries() >= 2).then_some(()));
+    assert_eq!(status(&host, "lost")["state"], "DEGRADED");
     let mut host = host;
     host.signal(Signal::TERM);
     host.ended(60);

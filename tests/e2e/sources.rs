@@ -186,4 +186,52 @@ fn offsets_that_retention_deleted_halt_the_lane() {
     let (status, body) = eventually("the host answers", 30, || host.get("/readyz"));
     assert!(body.contains("copy"), "{status} {body}");
     assert_eq!(log::records(&site.store, "copy"), 10, "nothing is skipped in silence");
+    assert!(host.log().contains("--skip-gap"), "the way out is told");
+
+    let shown = repair(&site, &["--skip-gap"]);
+    assert!(shown.contains(&format!("{topic}/0 would be moved from offset 10 to 20")), "{shown}");
+    assert_eq!(log::records(&site.store, "copy"), 10, "it was only shown");
+    repair(&site, &["--skip-gap", "--yes"]);
+    assert!(repair(&site, &["--skip-gap", "--yes"]).contains("nothing needs this repair"));
+    done(&site, host, 20);
+    let output = site.tidemill(&["verify", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    assert_eq!(report["pipelines"]["copy"]["report"]["skipped_offsets"], 10, "{report}");
+    let sql = "SELECT count(*), min(decode(value)::INT), max(decode(value)::INT) FROM rows WHERE \"offset\" >= 10";
+    let found = reader::query(&site.place, "data/copy/records", sql);
+    assert_eq!(json!(found), json!([[10, 20, 29]]));
+}
+
+/// Shows a repair of the pipeline, or does it.
+fn repair(site: &Site, what: &[&str]) -> String {
+    let output = site.tidemill(&[&["repair", "copy"], what].concat());
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+#[test]
+fn a_topic_that_was_created_anew_is_read_once_somebody_says_so() {
+    let topic = unique("anew");
+    kafka::create_topic(&topic, 1, &[]);
+    kafka::produce(&topic, (0..10).map(|n| Record::of(0, format!("old {n}"))), &[]);
+    let site = copy(&topic, "earliest");
+    done(&site, site.run().ready(), 10);
+    let careful = repair(&site, &["--adopt-topic", &topic]);
+    assert!(careful.contains("careful") && careful.contains("doubled"), "{careful}");
+    kafka::delete_topic(&topic);
+    kafka::create_topic(&topic, 1, &[]);
+    kafka::produce(&topic, (0..3).map(|n| Record::of(0, format!("new {n}"))), &[]);
+    let host = site.run();
+    eventually("it is stated", 40, || host.log().contains("TOPIC_RECREATED").then_some(()));
+    assert!(host.log().contains("--adopt-topic"), "the way out is told");
+    let shown = repair(&site, &["--adopt-topic", &topic]);
+    assert!(shown.contains("forgets that it was read up to offset 10"), "{shown}");
+    assert!(!shown.contains("careful"), "{shown}");
+    assert_eq!(log::records(&site.store, "copy"), 10, "it was only shown");
+    repair(&site, &["--adopt-topic", &topic, "--yes"]);
+    done(&site, host, 13);
+    let sql = "SELECT count(*), count(DISTINCT decode(value)) FROM rows";
+    let found = reader::query(&site.place, "data/copy/records", sql);
+    assert_eq!(json!(found), json!([[13, 13]]));
 }

@@ -243,3 +243,24 @@ pub fn delete_records(topic: &str, partition: i32, before: i64) {
         .block_on(admin.delete_records(&list, &AdminOptions::new()))
         .expect("the broker deletes records");
 }
+
+/// Deletes a topic, and waits until it is gone.
+///
+/// # Panics
+/// When the broker refuses, or takes too long.
+pub fn delete_topic(topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers())
+        .create()
+        .expect("an admin client needs a broker's address alone");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime needs no more than a thread");
+    let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new()));
+    assert!(deleted.expect("the broker answers").iter().all(Result::is_ok), "it deletes {topic}");
+    eventually("the topic is gone", 20, || {
+        let metadata = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+        metadata.topics().iter().all(|found| found.error().is_some()).then_some(())
+    });
+}

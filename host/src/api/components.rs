@@ -5,7 +5,10 @@ use std::time::Duration;
 use axum::{
     Json,
     body::Bytes,
-    extract::{FromRequest, Path, Request, State, rejection::JsonRejection},
+    extract::{
+        FromRequest, Path, Query, Request, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
@@ -144,14 +147,28 @@ pub(super) async fn roll_back(
     }
 }
 
+/// What the query of a DELETE may say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Force {
+    /// Also if a pipeline of another host is known to have used it.
+    #[serde(default)]
+    force: bool,
+}
+
 /// Forgets a component that nobody uses.
 pub(super) async fn delete(
     State(shown): State<Shown>,
     Path(name): Path<String>,
+    how: Result<Query<Force>, QueryRejection>,
 ) -> Result<StatusCode, Problem> {
+    let Query(Force { force }) = how.map_err(|rejection| {
+        Problem::new(rejection.status(), "BAD_QUERY", rejection.body_text())
+            .suggest("what can be asked for is ?force=true")
+    })?;
     history(&shown, &name)?;
     let control = shown.control()?;
-    control.remove(control.turn(Kind::Components).await?, name).await?;
+    control.remove(control.turn(Kind::Components).await?, name, force).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,9 +3,12 @@
 use serde_json::json;
 
 use super::{flags::HostFlags, print};
-use crate::{fault::Fault, pipeline::repair::NewEpoch};
+use crate::{
+    fault::Fault,
+    pipeline::repair::{self, Way},
+};
 
-/// The way on where only a person may decide: shows what it would do and what is given up by it, does it with --yes.
+/// The way out of a halt, where only a person may decide: shows what it would do and what is given up, does it with --yes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Repair {
     #[command(flatten)]
@@ -13,9 +16,8 @@ pub(super) struct Repair {
     /// The pipeline
     #[arg(value_name = "PIPELINE")]
     pipeline: String,
-    /// Go on with the topics that the pipeline names now (OTHER_LOG): seals the log's epoch and begins the next one
-    #[arg(long, required = true)]
-    new_epoch: bool,
+    #[command(flatten)]
+    what: What,
     /// Do it
     #[arg(long)]
     yes: bool,
@@ -24,18 +26,35 @@ pub(super) struct Repair {
     json: bool,
 }
 
+/// One of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// OTHER_LOG: go on with the topics that the pipeline names now; seals the log's epoch and begins the next one
+    #[arg(long)]
+    new_epoch: bool,
+    /// TOPIC_RECREATED: read this topic as the new one that it is, in a new epoch
+    #[arg(long, value_name = "TOPIC")]
+    adopt_topic: Option<String>,
+    /// OFFSET_GAP: go on behind the offsets that the topic does not have any more
+    #[arg(long)]
+    skip_gap: bool,
+    /// STAGE_LOST: go on without the lost files of this manifest
+    #[arg(long, value_name = "SEQ")]
+    void: Option<u64>,
+}
+
 impl Repair {
     pub(super) async fn run(self) -> Result<(), Fault> {
         let pipeline = self.flags.one(&self.pipeline).await?;
         let writer = format!("repair/{}", std::process::id());
-        match NewEpoch::begin(&pipeline, &writer, self.yes).await? {
-            Some(epoch) if self.json => print(json!(epoch)),
-            Some(epoch) => print(epoch),
-            None if self.json => print(json!({ "pipeline": pipeline.name, "done": false })),
-            None => print(format!(
-                "{}: its log reads the topics that it names: no new epoch is needed",
-                pipeline.name
-            )),
-        }
+        let way = match self.what {
+            What { adopt_topic: Some(topic), .. } => Way::AdoptTopic(topic),
+            What { void: Some(seq), .. } => Way::Void(seq),
+            What { skip_gap: true, .. } => Way::SkipGap,
+            What { .. } => Way::NewEpoch,
+        };
+        let repair = repair::Repair::look(&pipeline, &way, &writer, self.yes).await?;
+        if self.json { print(json!(repair)) } else { print(repair) }
     }
 }

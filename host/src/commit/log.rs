@@ -207,6 +207,9 @@ impl Log {
             self.unpublished.insert(manifest.seq, manifest.files.clone());
         }
         self.claim(&manifest.published);
+        // What is lost is not waited for, nor looked for.
+        self.unclaimed.retain(|seq| !manifest.voids.contains(seq));
+        self.claim(&Published { through: 0, also: manifest.voids.clone() });
         Ok(())
     }
 
@@ -267,6 +270,7 @@ mod tests {
             files: if kind == Kind::Data { vec![file] } else { vec![] },
             counts: vec![],
             handover: None,
+            voids: vec![],
             published: Published::default(),
             writer: String::new(),
             ts: String::new(),
@@ -362,6 +366,17 @@ mod tests {
         let sealing = Manifest { inputs: vec![], handover, ..manifest(&log, Kind::Seal, 0, 0) };
         log.fold(&sealing).unwrap();
         assert_eq!(log.next_epoch().unwrap().0, []);
+    }
+
+    #[test]
+    fn what_is_void_is_not_looked_for() {
+        let mut log = Log::default();
+        log.fold(&manifest(&log, Kind::Start, 0, 0)).unwrap();
+        log.fold(&manifest(&log, Kind::Data, 0, 1)).unwrap();
+        let void = Manifest { inputs: vec![], voids: vec![1], ..manifest(&log, Kind::Void, 0, 0) };
+        log.fold(&void).unwrap();
+        assert!(log.unpublished().is_empty() && !log.has_unclaimed());
+        assert_eq!((log.settled(), log.position(&Lane::new("t", 0))), (3, Some(1)));
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct Manifest {
     /// What a seal hands over to the next epoch; the first manifest of that one repeats it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handover: Option<Handover>,
+    /// The manifests whose lost files nobody is to look for any more; of a void alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub voids: Vec<u64>,
     /// What its writer knows to be visible.
     pub published: Published,
     /// Which process wrote it; shown to people.
@@ -103,7 +106,7 @@ pub enum Kind {
     Claim,
     /// Moves positions forward over records that nobody can read.
     Skip,
-    /// Takes the place of a flush whose files are lost.
+    /// Says that files of other manifests are lost, and that this is known: a person decided so.
     Void,
     /// Ends the epoch: nothing follows it. All positions are handed over to the next one.
     Seal,

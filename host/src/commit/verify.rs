@@ -32,6 +32,12 @@ pub struct Report {
     pub empty_offsets: u64,
     /// Files of manifests that nobody claims as published, not visible yet: a running host, or the next start, publishes them.
     pub pending: u64,
+    /// Files that are lost, as a person has taken note of (`repair --void`).
+    pub void_files: u64,
+    /// The rows in them.
+    pub void_rows: u64,
+    /// Offsets that were given up unread, as a person decided (`repair --skip-gap`).
+    pub skipped_offsets: u64,
     /// Where each lane stands: topic, partition, next offset.
     pub positions: Vec<(String, i32, i64)>,
     /// What is wrong: gaps and overlaps of offsets, forks, wrong checkpoints, missing, damaged and unexpected files.
@@ -93,6 +99,14 @@ impl fmt::Display for Report {
                 "  {pending} files not published yet: a running host, or the next start, does"
             )?;
         }
+        if self.void_files > 0 {
+            let (files, rows) = (self.void_files, self.void_rows);
+            writeln!(f, "  {files} files with {rows} rows are lost, which somebody took note of")?;
+        }
+        if self.skipped_offsets > 0 {
+            let skipped = self.skipped_offsets;
+            writeln!(f, "  {skipped} offsets were given up unread, as somebody decided")?;
+        }
         for (topic, partition, position) in positions {
             writeln!(f, "  {topic}/{partition} next offset {position}")?;
         }
@@ -112,6 +126,7 @@ pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
     let (mut epoch, mut log) = (1, Log::default());
     let mut named: BTreeMap<String, Named> = BTreeMap::new();
     let mut checkpoints = Checkpoints::new(&evidence.checkpoints, &mut report.problems);
+    let mut voids = BTreeSet::new();
     for (key, bytes) in sorted(&evidence.manifests) {
         let manifest = match Manifest::decode(key, bytes) {
             Ok(manifest) => manifest,
@@ -142,6 +157,7 @@ pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
         }
         report.manifests += 1;
         audit(key, &manifest, &mut report);
+        voids.extend(manifest.voids.iter().map(|seq| (manifest.epoch, *seq)));
         for file in manifest.files {
             report.files += 1;
             report.rows += file.rows;
@@ -155,7 +171,7 @@ pub fn verify(pipeline: &str, evidence: &Evidence) -> Report {
     report.epoch = epoch;
     checkpoints.compare(epoch, &log, &mut report.problems);
     checkpoints.left(&mut report.problems);
-    compare_files(&named, evidence, &log, &mut report);
+    compare_files(&named, evidence, &log, &voids, &mut report);
     let positions = log.positions().iter();
     report.positions = positions
         .map(|(lane, position)| (lane.topic.to_string(), lane.partition, *position))
@@ -181,6 +197,7 @@ fn compare_files(
     named: &BTreeMap<String, Named>,
     evidence: &Evidence,
     log: &Log,
+    voids: &BTreeSet<(u16, u64)>,
     report: &mut Report,
 ) {
     let there: BTreeMap<&str, &Found> =
@@ -190,6 +207,10 @@ fn compare_files(
         let open = *epoch == report.epoch && log.unpublished().contains_key(seq);
         match there.get(key.as_str()) {
             Some(found) => report.problems.extend(damage(file, found)),
+            None if voids.contains(&(*epoch, *seq)) => {
+                report.void_files += 1;
+                report.void_rows += file.rows;
+            }
             None if open && may_come(file, evidence) => {
                 report.pending += 1;
             }
@@ -277,6 +298,10 @@ fn audit(key: &str, manifest: &Manifest, report: &mut Report) {
     if manifest.kind == Kind::Data && manifest.inputs.len() != manifest.counts.len() {
         let (inputs, counts) = (manifest.inputs.len(), manifest.counts.len());
         report.problems.push(format!("{key} has {inputs} inputs and counts for {counts}"));
+    }
+    if manifest.kind == Kind::Skip {
+        let skipped = manifest.inputs.iter().map(|input| input.end - input.start).sum::<i64>();
+        report.skipped_offsets += u64::try_from(skipped).unwrap_or_default();
     }
     for (input, counts) in manifest.inputs.iter().zip(&manifest.counts) {
         report.records += counts.records;

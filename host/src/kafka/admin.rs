@@ -16,7 +16,11 @@ use super::{
     offsets::ANSWER,
     token::Tokens,
 };
-use crate::{config::Kafka, fault::Fault};
+use crate::{
+    config::Kafka,
+    fault::Fault,
+    record::{Lane, OffsetRange},
+};
 
 /// What to check when no broker could be talked to.
 const UNREACHABLE: &str = "check that `kafka.brokers` is right and can be reached from here, and that `kafka.security`, `kafka.ca_file`, `kafka.cert_file` and `kafka.sasl` are what the listener needs";
@@ -54,6 +58,36 @@ pub fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<usize>, Fault> {
         }
         Some(code) => Err(fault(failed(), KafkaError::MetadataFetch(code))),
     }
+}
+
+/// The offsets that lanes hold: from the low to the high watermark; `None` for a lane that is not there. Blocks.
+///
+/// # Errors
+/// The settings are wrong, the brokers do not answer within 10 s, or do not allow it.
+pub fn watermarks(
+    kafka: &Kafka,
+    lanes: &[Lane],
+) -> Result<Vec<(Lane, Option<OffsetRange>)>, Fault> {
+    let client: BaseConsumer<Heard> =
+        BaseConsumer::from_config_and_context(&client::config(kafka)?, Heard::default())
+            .map_err(unmade)?;
+    Tokens::of(kafka).give(client.client())?;
+    let of = |lane: &Lane| match client.fetch_watermarks(&lane.topic, lane.partition, ANSWER) {
+        Ok((start, end)) => Ok((lane.clone(), Some(OffsetRange { start, end }))),
+        Err(error) if is_unknown(error.rdkafka_error_code()) => Ok((lane.clone(), None)),
+        Err(error) => {
+            Err(fault(format!("ask for the watermarks of {lane}"), error).help(UNREACHABLE))
+        }
+    };
+    lanes.iter().map(of).collect()
+}
+
+fn is_unknown(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+    )
 }
 
 /// Creates a topic with the cluster's usual replication, unless it exists. Gives the number of its partitions.

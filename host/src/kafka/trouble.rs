@@ -98,12 +98,12 @@ fn out_of_range(
     if position < start {
         return Fault::new(crate::fault::Blame::Outside, format!("offsets {position} to {} of lane {lane} were deleted before they were read: its low watermark is {start}", start - 1))
             .code("OFFSET_GAP")
-            .help("keep the topic's records longer (`retention.ms`, `retention.bytes`) than this pipeline may be down");
+            .help("keep the topic's records longer (`retention.ms`, `retention.bytes`) than this pipeline may be down; `tidemill repair PIPELINE --skip-gap` goes on without what is gone");
     }
     if position > end {
         return Fault::new(crate::fault::Blame::Outside, format!("lane {lane} ends at offset {end}, before offset {position} where this pipeline goes on: the topic was deleted and created again, or lost records"))
             .code("TOPIC_RECREATED")
-            .help("give the pipeline a new name or a new store to read the topic from its start");
+            .help("`tidemill repair PIPELINE --adopt-topic TOPIC` reads the topic as the new one that it is");
     }
     Fault::new(crate::fault::Blame::Outside, format!("read lane {lane} at offset {position}, between its watermarks {start} and {end}: {text}"))
         .code("OFFSET_LOST")

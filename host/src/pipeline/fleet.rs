@@ -29,7 +29,7 @@ use crate::{
     commit::manifest::Handover,
     config,
     events::What,
-    fault::Fault,
+    fault::{Blame, Fault},
     registry::{Held, Registry, Wish},
 };
 
@@ -144,9 +144,11 @@ impl Fleet {
             }
         }
         self.settling.store(false, Ordering::Release);
-        // What is registered in the store can only be mended over the API of a host that runs.
+        // What is registered in the store can only be mended over the API of a host that runs, and what is outside may mend
+        // itself.
         let registered = self.lock().values().any(|member| member.origin == Origin::Api);
-        match failed.pop_first().filter(|_| !runs && !registered) {
+        let may_pass = failed.values().any(|fault| fault.retry && fault.blame == Blame::Outside);
+        match failed.pop_first().filter(|_| !runs && !registered && !may_pass) {
             Some((_, fault)) => Err(fault),
             None => Ok(()),
         }
@@ -230,7 +232,7 @@ impl Fleet {
         if how.dry_run {
             return Ok(taken);
         }
-        held.write(&name, plan.written())?;
+        held.write(&name, plan.written(), &plan.components())?;
         if begins_epoch {
             // Before it is defined: if that fails, nothing runs until the same is asked for once more, and nothing is doubled.
             let handover =
@@ -518,7 +520,7 @@ impl Planner for Fleet {
         if !is_newest.is_some_and(|newest| Arc::ptr_eq(&newest, &plan)) {
             return Err(Fault::outside("its components changed while it was prepared"));
         }
-        held.write(&pipeline.name, plan.written())?;
+        held.write(&pipeline.name, plan.written(), &plan.components())?;
         Ok((prepared, plan))
     }
 

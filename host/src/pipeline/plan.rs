@@ -1,7 +1,10 @@
 //! What components make of a pipeline: its outputs, its decoder, what manifests call them. Checked before any record, and
 //! before a version is swapped in.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -72,6 +75,11 @@ impl Plan {
     /// What the pipeline writes, dead letters aside.
     pub(super) fn written(&self) -> &[Output] {
         &self.steps.last().expect("a pipeline has a transform").descriptor.outputs
+    }
+
+    /// The components that it uses, by name.
+    pub(super) fn components(&self) -> BTreeSet<String> {
+        self.steps.iter().map(|step| step.component.name().to_owned()).collect()
     }
 
     /// The digests that run, by component.

@@ -1,7 +1,7 @@
 //! A pipeline that runs: its source, its workers and their closers.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -304,6 +304,7 @@ impl Watched {
     async fn watch(self) {
         let mut ticks = interval(Duration::from_secs(1));
         let (mut told, started) = (BTreeSet::new(), Instant::now());
+        let mut halted = BTreeMap::new();
         loop {
             ticks.tick().await;
             let Some(lags) = self.source.upgrade().map(|source| source.lags()) else { return };
@@ -315,9 +316,17 @@ impl Watched {
             if all_read || started.elapsed() > LASTS {
                 self.shared.works();
             }
-            let health = self.committer.upgrade().map_or(Ok(()), |committer| committer.health());
-            if let Err(fault) = health {
+            let Some(committer) = self.committer.upgrade() else { continue };
+            if let Err(fault) = committer.health() {
                 return self.shared.fail(fault);
+            }
+            for lane in self.shared.halted() {
+                let position = committer.position(&lane);
+                // Nobody but a person moves a lane that halted.
+                if *halted.entry(lane.clone()).or_insert(position) != position {
+                    let text = format!("the log of {lane} was repaired: it goes on from there");
+                    return self.shared.fail(Fault::outside(text).code("REPAIRED"));
+                }
             }
         }
     }

@@ -397,6 +397,11 @@ impl Shared {
         board.show();
     }
 
+    /// The lanes that halted.
+    pub(super) fn halted(&self) -> Vec<Lane> {
+        self.current().map(|board| board.halted.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// Says what keeps records from coming, of a lane or of all, until a person sees to it.
     pub(super) fn trouble(&self, lane: Option<&Lane>, fault: &Fault) {
         let Some(mut board) = self.current() else { return };

@@ -325,7 +325,7 @@ impl Worker {
         let fault = Fault::outside(format!("offsets {next} to {low} of {lane} were deleted before they were read"))
             .permanent()
             .code("OFFSET_GAP")
-            .help("the topic's retention is shorter than the pipeline's lag: raise it, or read the topic into a new output root");
+            .help("the topic's retention is shorter than the pipeline's lag: raise it; `tidemill repair PIPELINE --skip-gap` goes on without what is gone");
         self.setting.shared.halt(lane, &fault);
         // What was read of it before the gap is kept and committed by the next flush.
         self.seal("halt", Vec::new())?;

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Known as _, Users,
-    log::{Change, Desired, Log, Wish},
+    log::{Change, Desired, Log, Registered, Wish},
     road::RoadWorks,
 };
 use crate::{engine::Component, fault::Fault, schema::Output};
@@ -56,15 +56,24 @@ impl<'a> Held<'a> {
         self.0.written(pipeline)
     }
 
-    /// A pipeline writes these rows from now on.
+    /// A pipeline writes these rows from now on, by these components.
     ///
     /// # Errors
     /// The store does not answer.
-    pub fn write(&mut self, pipeline: &str, outputs: &[Output]) -> Result<(), Fault> {
+    pub fn write(
+        &mut self,
+        pipeline: &str,
+        outputs: &[Output],
+        components: &BTreeSet<String>,
+    ) -> Result<(), Fault> {
         let write = |log: &Log| {
-            let known = log.written(pipeline).is_some_and(|known| known == outputs);
+            let is_known = |known: &Registered| {
+                known.outputs.as_deref() == Some(outputs) && known.components == *components
+            };
+            let known = log.pipelines.get(pipeline).is_some_and(is_known);
             let (pipeline, outputs) = (pipeline.to_owned(), outputs.to_vec());
-            (!known).then_some(Change::Write { pipeline, outputs })
+            let components = components.clone();
+            (!known).then_some(Change::Write { pipeline, outputs, components })
         };
         self.0.append(write).map(drop)
     }

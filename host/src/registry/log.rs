@@ -2,7 +2,7 @@
 //! every component, what was refused, which version is the current one, and the pipelines that were registered over the
 //! API, on every replica alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -77,8 +77,13 @@ pub(super) enum Change {
     },
     /// The component is forgotten.
     Remove { component: String },
-    /// A pipeline writes other rows from now on, since it is new or was changed.
-    Write { pipeline: String, outputs: Vec<Output> },
+    /// A pipeline writes other rows from now on, or by other components, since it is new or was changed.
+    Write {
+        pipeline: String,
+        outputs: Vec<Output>,
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        components: BTreeSet<String>,
+    },
     /// A pipeline was registered over the API, or changed.
     Define {
         pipeline: String,
@@ -122,6 +127,8 @@ pub struct Registered {
     pub wish: Wish,
     /// What it writes; unknown before it ran.
     pub outputs: Option<Vec<Output>>,
+    /// The components that it uses, whichever host runs it; as far as it is known whether it is still there.
+    pub components: BTreeSet<String>,
 }
 
 /// How a file came.
@@ -264,6 +271,12 @@ impl Log {
         self.pipelines.get(pipeline)?.outputs.as_ref()
     }
 
+    /// The pipelines that use a component, as far as hosts have noted it.
+    pub(super) fn users(&self, component: &str) -> impl Iterator<Item = &String> {
+        let uses = move |known: &Registered| known.components.contains(component);
+        self.pipelines.iter().filter(move |(_, known)| uses(known)).map(|(name, _)| name)
+    }
+
     fn pipeline(&mut self, name: String) -> &mut Registered {
         self.pipelines.entry(name).or_default()
     }
@@ -309,7 +322,10 @@ impl Log {
                 self.write(outputs);
             }
             Change::Remove { component } => drop(self.components.remove(&component)),
-            Change::Write { pipeline, outputs } => self.write([(pipeline, outputs)].into()),
+            Change::Write { pipeline, outputs, components } => {
+                self.pipeline(pipeline.clone()).components = components;
+                self.write([(pipeline, outputs)].into());
+            }
             Change::Define { pipeline, definition } => {
                 self.pipeline(pipeline).definition = Some(definition);
             }
@@ -317,6 +333,7 @@ impl Log {
             Change::Forget { pipeline } => {
                 let registered = self.pipeline(pipeline);
                 (registered.definition, registered.wish.desired) = (None, Desired::default());
+                registered.components.clear();
             }
             Change::Desire { pipeline, desired } => {
                 let wish = &mut self.pipeline(pipeline).wish;
@@ -409,7 +426,8 @@ mod tests {
             pipeline: pipeline.clone(),
             definition: definition.to_owned(),
         };
-        let write = Change::Write { pipeline: pipeline.clone(), outputs: vec![output.clone()] };
+        let (outputs, components) = (vec![output.clone()], BTreeSet::from(["c".to_owned()]));
+        let write = Change::Write { pipeline: pipeline.clone(), outputs, components };
         let pause = Change::Desire { pipeline: pipeline.clone(), desired: Desired::Paused };
         let forget = Change::Forget { pipeline: pipeline.clone() };
         let changes = [define("1"), write, pause, define("2"), forget];

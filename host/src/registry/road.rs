@@ -277,12 +277,25 @@ impl RoadWorks {
         }
     }
 
-    pub(super) fn remove(&mut self, users: &dyn Users, name: &str) -> Result<bool, Fault> {
+    pub(super) fn remove(
+        &mut self,
+        users: &dyn Users,
+        name: &str,
+        force: bool,
+    ) -> Result<bool, Fault> {
         self.runtime.block_on(self.journal.follow())?;
         let named_by = users.users(name);
         if !named_by.is_empty() {
             let text = format!("component {name} is used by {}", named_by.join(", "));
             return Err(Fault::config(text).code("IN_USE").help("delete the pipeline first"));
+        }
+        // Another host may have a pipeline by a file that this one does not have.
+        let elsewhere: Vec<_> = self.journal.log().users(name).map(String::as_str).collect();
+        if !elsewhere.is_empty() && !force {
+            let text =
+                format!("component {name} was used by {} on another host", elsewhere.join(", "));
+            let help = "if no host has such a pipeline any more, say so by ?force=true";
+            return Err(Fault::config(text).code("IN_USE").help(help));
         }
         let path = self.folder.file(name);
         let deleted = match fs::remove_file(&path) {

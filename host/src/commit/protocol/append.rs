@@ -26,6 +26,7 @@ impl Writer {
             files,
             counts,
             handover,
+            voids: vec![],
             published: Published::default(),
             writer: self.name.clone(),
             ts,

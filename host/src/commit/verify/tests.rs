@@ -37,6 +37,7 @@ fn evidence() -> Evidence {
             files: if data { vec![file.clone()] } else { vec![] },
             counts: if data { vec![counts] } else { vec![] },
             handover: None,
+            voids: vec![],
             published: Published::default(),
             writer: String::new(),
             ts: String::new(),
@@ -160,6 +161,29 @@ fn a_later_epoch_goes_on_where_the_one_before_was_sealed() {
         let problems = verify("p", &evidence).problems;
         assert!(problems.iter().any(|problem| problem.contains(says)), "{says}: {problems:?}");
     }
+}
+
+#[test]
+fn what_somebody_gave_up_is_told_and_no_problem() {
+    let mut evidence = evidence();
+    let mut log = Log::default();
+    for (key, bytes) in &evidence.manifests {
+        log.fold(&Manifest::decode(key, bytes).unwrap()).unwrap();
+    }
+    let blank = Manifest::decode("", &evidence.manifests[0].1).unwrap();
+    let (voids, skipped) =
+        (vec![2], vec![InputRange { lane: Lane::new("t", 0), start: 5, end: 9 }]);
+    for (kind, inputs, voids) in [(Kind::Void, vec![], voids), (Kind::Skip, skipped, vec![])] {
+        let (seq, prev) = (log.next(), log.prev().to_owned());
+        let manifest = Manifest { seq, prev, kind, inputs, voids, ..blank.clone() };
+        log.fold(&manifest).unwrap();
+        evidence.manifests.push((names::manifest_key("p", 1, seq), manifest.encode()));
+    }
+    evidence.files.remove(1);
+    let report = verify("p", &evidence);
+    assert_eq!((report.problems.clone(), report.void_files, report.void_rows), (vec![], 1, 2));
+    assert_eq!((report.skipped_offsets, report.empty_offsets), (4, 0));
+    assert_eq!(report.positions, [("t".to_owned(), 0, 9)]);
 }
 
 #[test]

@@ -69,8 +69,8 @@ impl From<Halt> for Halted {
             Halt::StageLost(seq, key) => Self::new(
                 "STAGE_LOST",
                 format!("{key} of manifest {seq} is neither visible nor staged"),
-                "its upload was aborted by somebody else, or the file was deleted before it was claimed: \
-                 look for a lifecycle rule that aborts uploads too early",
+                "its upload was aborted by somebody else, or the file was deleted before it was claimed: look for a lifecycle \
+                 rule that aborts uploads too early; `tidemill repair PIPELINE --void SEQ` goes on without its rows",
             ),
             Halt::Fork(text) => Self::new(
                 "LOG_FORK",

@@ -125,6 +125,7 @@ async fn die_after_create(store: &Store, flush: &Flush) {
         files,
         counts,
         handover: None,
+        voids: vec![],
         published: Published::default(),
         writer: "dead".into(),
         ts: String::new(),
