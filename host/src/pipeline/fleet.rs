@@ -10,15 +10,12 @@ use std::{
     time::Duration,
 };
 
-use chrono::{SecondsFormat, Utc};
 use crossbeam_channel::{Sender, unbounded};
 use futures::future::join_all;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
-    How,
-    changes::{self, Change},
-    committer::Committer,
+    changes::Change,
     plan::Plan,
     prepare::{Prepared, prepare},
     running::Surroundings,
@@ -26,7 +23,6 @@ use super::{
     supervisor::{Planner, Supervised, Task},
 };
 use crate::{
-    commit::manifest::Handover,
     config,
     events::What,
     fault::{Blame, Fault},
@@ -40,7 +36,7 @@ pub(super) struct Fleet {
     pub registry: Arc<Registry>,
     pub members: Arc<Mutex<Members>>,
     /// Definitions that no member has: by the file's or the pipeline's name.
-    strays: Mutex<BTreeMap<String, Refused>>,
+    pub strays: Mutex<BTreeMap<String, Refused>>,
     /// Whether the files in the folder of components are tried as they lie there.
     settling: AtomicBool,
     /// Whether the host ends: nothing is started any more.
@@ -56,12 +52,12 @@ pub(super) type Members = BTreeMap<String, Member>;
 #[derive(Debug)]
 pub(super) struct Member {
     pub pipeline: Arc<config::Pipeline>,
-    origin: Origin,
+    pub origin: Origin,
     wish: Wish,
     /// What it runs, or is to run; none before it could be planned.
     pub plan: Option<Arc<Plan>>,
     /// Why its newest definition is not what runs.
-    refused: Option<String>,
+    pub refused: Option<String>,
     pub supervised: Option<Supervised>,
 }
 
@@ -154,7 +150,7 @@ impl Fleet {
         }
     }
 
-    fn launch(
+    pub(super) fn launch(
         &self,
         name: &str,
         task: Task,
@@ -186,173 +182,6 @@ impl Fleet {
             Ok((pipeline, prepared, plan))
         };
         pipelines.into_iter().map(validate).collect()
-    }
-
-    /// Takes a definition of a pipeline, new or changed, if it can run: else what ran before runs on. With `text`, it is
-    /// written to the log of the registry.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(super) fn define(
-        &self,
-        pipeline: config::Pipeline,
-        origin: &Origin,
-        text: Option<&str>,
-        how: How,
-    ) -> Result<Taken, Fault> {
-        // Another replica may have changed it meanwhile.
-        self.registry.hold().follow()?;
-        let name = pipeline.name.clone();
-        let before = self.lock().get(&name).map(|member| Arc::clone(&member.pipeline));
-        let pipeline = Arc::new(pipeline);
-        let changes = before.as_ref().map(|before| changes::between(before, &pipeline));
-        let registered = self.registry.pipelines().remove(&name).unwrap_or_default();
-        let is_logged = text.is_none() || registered.definition.as_deref() == text;
-        if is_logged && changes.as_ref().is_some_and(Vec::is_empty) {
-            self.refuse(&name, None);
-            return Ok(Taken::Changed(Vec::new(), Vec::new()));
-        }
-        let mut warnings = Vec::new();
-        if let Some(before) = before.filter(|_| registered.outputs.is_some()) {
-            changes::stays(&before, &pipeline)?;
-            warnings = changes::warnings(&before, &pipeline);
-        }
-        let prepared = prepare(&self.around.host, &pipeline, &self.around.runtime)?;
-        let runtime = &self.around.runtime;
-        let log = runtime.block_on(Committer::inspect(&prepared.store, &name))?;
-        let fits = changes::fits(&pipeline, &log);
-        let begins_epoch = fits.is_err() && how.new_epoch;
-        if !begins_epoch {
-            fits?;
-        }
-        self.compile(&pipeline);
-        let mut held = self.registry.hold();
-        let plan = self.plan(&mut held, &pipeline, !how.dry_run)?;
-        let taken = changes.map_or(Taken::Created, |changes| Taken::Changed(changes, warnings));
-        if how.dry_run {
-            return Ok(taken);
-        }
-        held.write(&name, plan.written(), &plan.components())?;
-        if begins_epoch {
-            // Before it is defined: if that fails, nothing runs until the same is asked for once more, and nothing is doubled.
-            let handover =
-                Handover { given_up: changes::given_up(&pipeline, &log), ..Handover::default() };
-            let writer = &self.around.writer;
-            runtime.block_on(Committer::begin_epoch(&prepared.store, &name, writer, handover))?;
-        }
-        if let Some(text) = text {
-            held.define(&name, text)?;
-        }
-        self.put(pipeline, origin, Some(plan), Some(prepared))?;
-        self.tell_defined(&name, &taken);
-        Ok(taken)
-    }
-
-    /// Takes a definition that can't run yet in the place of one that can't either: it is tried again and again.
-    pub(super) fn define_unready(
-        &self,
-        pipeline: config::Pipeline,
-        origin: &Origin,
-    ) -> Result<(), Fault> {
-        let pipeline = Arc::new(pipeline);
-        // Nobody swaps a version into it meanwhile.
-        let _held = self.registry.hold();
-        let before = self.lock().get(&pipeline.name).map(|member| Arc::clone(&member.pipeline));
-        let changes = before.map(|before| changes::between(&before, &pipeline));
-        let name = pipeline.name.clone();
-        self.put(pipeline, origin, None, None)?;
-        let taken = changes.map_or(Taken::Created, |changes| Taken::Changed(changes, Vec::new()));
-        self.tell_defined(&name, &taken);
-        Ok(())
-    }
-
-    fn tell_defined(&self, name: &str, taken: &Taken) {
-        let changes = match taken {
-            Taken::Created => Vec::new(),
-            Taken::Changed(changes, warnings) => {
-                for warning in warnings {
-                    tracing::warn!(pipeline = name, "{warning}");
-                }
-                changes.iter().map(ToString::to_string).collect()
-            }
-        };
-        self.around.events.tell(What::Defined { pipeline: name.to_owned(), changes });
-    }
-
-    /// Has a pipeline run a definition from now on.
-    fn put(
-        &self,
-        pipeline: Arc<config::Pipeline>,
-        origin: &Origin,
-        plan: Option<Arc<Plan>>,
-        prepared: Option<Prepared>,
-    ) -> Result<(), Fault> {
-        let name = pipeline.name.clone();
-        let wish = self.registry.pipelines().remove(&name).unwrap_or_default().wish;
-        let new = self.add((*pipeline).clone(), origin.clone(), wish);
-        let task =
-            Task { pipeline: Some(Arc::clone(&pipeline)), prepared, plan, ..Task::default() };
-        {
-            let mut members = self.lock();
-            let Some(member) = members.get_mut(&name) else { return Ok(()) };
-            (member.pipeline, member.origin, member.refused) = (pipeline, origin.clone(), None);
-            member.plan.clone_from(&task.plan);
-            if let Some(running) = member.supervised.as_ref().filter(|_| !new) {
-                running.task(task);
-                return Ok(());
-            }
-        }
-        let (first, _) = unbounded();
-        self.launch(&name, task, first)
-    }
-
-    /// Notes why the newest definition of a pipeline is not what runs; `None`, if it is.
-    pub(super) fn refuse(&self, name: &str, reason: Option<String>) {
-        let mut members = self.lock();
-        let Some(member) = members.get_mut(name).filter(|member| member.refused != reason) else {
-            return;
-        };
-        member.refused.clone_from(&reason);
-        drop(members);
-        if let Some(reason) = reason {
-            let pipeline = name.to_owned();
-            self.around.events.tell(What::DefinitionRefused { pipeline, reason });
-        }
-    }
-
-    /// Shows a definition that no pipeline can be made of; whether that is news.
-    pub(super) fn refuse_stray(
-        &self,
-        origin: Origin,
-        pipeline: Option<&str>,
-        reason: &str,
-    ) -> bool {
-        let known = match (&origin, pipeline) {
-            (Origin::File(file), _) => file.clone(),
-            (Origin::Api, name) => name.unwrap_or_default().to_owned(),
-        };
-        let mut strays = self.strays();
-        if strays.get(&known).is_some_and(|stray| stray.reason == reason) {
-            return false;
-        }
-        let (name, reason) = (pipeline.map(str::to_owned), reason.to_owned());
-        let since = Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true);
-        strays.insert(known, Refused { origin, name, reason, since });
-        true
-    }
-
-    /// A definition is gone, or runs.
-    pub(super) fn forget_stray(&self, known: &str) {
-        self.strays().remove(known);
-    }
-
-    /// Definitions that no pipeline runs, nor shows.
-    pub(super) fn refused(&self) -> Vec<Refused> {
-        self.strays().values().cloned().collect()
-    }
-
-    fn strays(&self) -> MutexGuard<'_, BTreeMap<String, Refused>> {
-        self.strays.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Has a pipeline run, pause or stop. Whether there is such a pipeline.
@@ -450,7 +279,7 @@ impl Fleet {
     }
 
     /// Has the components of a pipeline compiled before somebody holds the registry to try them.
-    fn compile(&self, pipeline: &config::Pipeline) {
+    pub(super) fn compile(&self, pipeline: &config::Pipeline) {
         let transforms = pipeline.transforms.iter();
         self.registry.compile_for(
             transforms.map(|transform| (transform.component.as_str(), transform.digest.as_deref())),
@@ -458,7 +287,7 @@ impl Fleet {
     }
 
     /// What a pipeline is to run. With `keeping`, the log learns of new files of its components.
-    fn plan(
+    pub(super) fn plan(
         &self,
         held: &mut Held<'_>,
         pipeline: &config::Pipeline,

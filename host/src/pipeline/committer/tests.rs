@@ -11,7 +11,7 @@ use crate::{
     budget::Budget,
     commit::{
         log::Log,
-        manifest::{Manifest, Published, Stage},
+        manifest::{Handover, Manifest, Published, Stage},
         verify::{Evidence, Found, verify},
     },
     config,
