@@ -6,6 +6,7 @@
 //!                                              └─(2 parts a file)─► uploads on the I/O runtime
 //! ```
 
+mod board;
 mod chain;
 mod changes;
 mod closer;
@@ -32,6 +33,7 @@ mod shared;
 mod status;
 mod supervisor;
 mod swapping;
+mod task;
 mod users;
 mod worker;
 

@@ -11,6 +11,7 @@
 //! a file that is deleted changes nothing either.
 
 mod ahead;
+mod choices;
 mod find;
 mod folder;
 mod held;

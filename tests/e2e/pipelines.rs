@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use tidemill_tests::{
-    eventually, guest,
+    eventually,
     host::{Host, Site, StoreKind},
     kafka::{self, Record},
     reader, unique,
@@ -14,7 +13,7 @@ use tidemill_tests::{
 use crate::log;
 
 /// The definition of a pipeline that copies a topic.
-fn copy(name: &str, topic: &str) -> Value {
+pub(crate) fn copy(name: &str, topic: &str) -> Value {
     json!({
         "name": name,
         "source": { "kafka": { "topics": [topic], "group_id": format!("{topic}-{name}"), "format": "raw" } },
@@ -24,33 +23,33 @@ fn copy(name: &str, topic: &str) -> Value {
     })
 }
 
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     format!("pipelines/{name}.yaml")
 }
 
-fn topic(partitions: i32) -> String {
+pub(crate) fn topic(partitions: i32) -> String {
     let topic = unique("pipelines");
     kafka::create_topic(&topic, partitions, &[]);
     topic
 }
 
-fn produce(topic: &str, records: usize) {
+pub(crate) fn produce(topic: &str, records: usize) {
     kafka::produce(topic, (0..records).map(|n| Record::of(0, format!("{n}"))), &[]);
 }
 
-fn committed(site: &Site, name: &str, records: u64) {
+pub(crate) fn committed(site: &Site, name: &str, records: u64) {
     let what = format!("{records} records of {name} are committed");
     eventually(&what, 40, || (log::records(&site.store, name) >= records).then_some(()));
 }
 
 /// Every record of the topic's one partition is there once.
-fn judge(site: &Site, name: &str, records: u64) {
+pub(crate) fn judge(site: &Site, name: &str, records: u64) {
     let sql = "SELECT count(*), count(DISTINCT _kafka_offset) FROM rows";
     let found = reader::query(&site.place, &format!("data/{name}/records"), sql);
     assert_eq!(json!(found), json!([[records, records]]), "{name}");
 }
 
-fn ask(host: &Host, method: &str, path: &str, body: &Value) -> (u16, Value) {
+pub(crate) fn ask(host: &Host, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let headers = ["Content-Type: application/json"];
     let (status, body) =
@@ -58,17 +57,17 @@ fn ask(host: &Host, method: &str, path: &str, body: &Value) -> (u16, Value) {
     (status, serde_json::from_str(&body).unwrap_or(Value::Null))
 }
 
-fn status(host: &Host, name: &str) -> Value {
+pub(crate) fn status(host: &Host, name: &str) -> Value {
     ask(host, "GET", &format!("/v1/pipelines/{name}"), &Value::Null).1
 }
 
-fn becomes(host: &Host, name: &str, state: &str) -> Value {
+pub(crate) fn becomes(host: &Host, name: &str, state: &str) -> Value {
     eventually(&format!("{name} is {state}"), 40, || {
         Some(status(host, name)).filter(|status| status["state"] == state)
     })
 }
 
-fn wish(host: &Host, name: &str, wish: &str) {
+pub(crate) fn wish(host: &Host, name: &str, wish: &str) {
     let (status, body) = ask(host, "POST", &format!("/v1/pipelines/{name}/{wish}"), &Value::Null);
     assert_eq!(status, 202, "{body}");
 }
@@ -335,96 +334,6 @@ fn a_log_stays_with_its_topics_and_a_registered_pipeline_with_its_definition() {
     judge(&site, "p", 20);
 }
 
-/// A topic that is given up is not read, and nothing of it is lost or doubled when it is taken up again.
-#[test]
-fn a_new_epoch_goes_on_with_other_topics() {
-    for kind in [StoreKind::Folder, StoreKind::S3] {
-        let (first, second) = (topic(1), topic(1));
-        let site = Site::new(kind);
-        let define = |topics: &[&String]| {
-            let mut definition = copy("p", &first);
-            definition["source"]["kafka"]["topics"] = json!(topics);
-            site.write(&file("p"), definition.to_string());
-        };
-        let repair = |more: &[&str]| {
-            let output = site.tidemill(&[&["repair", "p", "--new-epoch"], more].concat());
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-            said
-        };
-        let refused = |host: &Host, text: &str| {
-            let says =
-                || Some(status(host, "p")["refused"].as_str()?.contains(text)).filter(|says| *says);
-            eventually("the definition is refused", 40, says);
-        };
-        define(&[&first]);
-        let host = site.run().ready();
-        produce(&first, 10);
-        committed(&site, "p", 10);
-        assert!(repair(&["--yes"]).contains("nothing needs this repair"));
-
-        define(&[&second]);
-        refused(&host, "positions of topic");
-        let shown = repair(&[]);
-        for says in [
-            format!("{first}/0 is given up at offset 10"),
-            format!("{second} begins"),
-            "--yes".to_owned(),
-        ] {
-            assert!(shown.contains(&says), "{says}: {shown}");
-        }
-        produce(&first, 10);
-        committed(&site, "p", 20);
-        let done: Value = serde_json::from_str(&repair(&["--yes", "--json"])).expect("it is JSON");
-        assert_eq!((&done["done"], &done["gives_up"]), (&json!(true), &json!([[first, 0, 20]])));
-        produce(&first, 5);
-        produce(&second, 7);
-        committed(&site, "p", 27);
-        becomes(&host, "p", "RUNNING");
-
-        // Nobody is asked to read again what was given up, until a later epoch does, from where it stood.
-        define(&[&second, &first]);
-        refused(&host, "gave topic");
-        repair(&["--yes"]);
-        committed(&site, "p", 32);
-        host.drain();
-        site.verify();
-        let sql = "SELECT count(*), count(DISTINCT (_kafka_topic, _kafka_offset)) FROM rows";
-        let found = reader::query(&site.place, "data/p/records", sql);
-        assert_eq!(json!(found), json!([[32, 32]]));
-    }
-}
-
-#[test]
-fn a_new_epoch_begins_over_rest() {
-    let (first, second) = (topic(1), topic(1));
-    let site = Site::new(StoreKind::S3);
-    let host = site.run().ready();
-    let put = |query: &str, topic: &str| {
-        ask(&host, "PUT", &format!("/v1/pipelines/p{query}"), &copy("p", topic))
-    };
-    assert_eq!(put("?new_epoch=true", &first).0, 201, "a new log needs none");
-    produce(&first, 10);
-    committed(&site, "p", 10);
-    let (code, problem) = put("", &second);
-    assert_eq!((code, &problem["code"]), (422, &json!("OTHER_LOG")), "{problem}");
-    assert!(problem["detail"].to_string().contains("?new_epoch=true"), "{problem}");
-    assert_eq!(put("?new_epoch=true&dry_run=true", &second).0, 200);
-    assert_eq!(put("", &second).0, 422, "that was only a try");
-    let (code, answer) = put("?new_epoch=true", &second);
-    assert_eq!((code, answer["changes"].as_array().map(Vec::len)), (200, Some(2)), "{answer}");
-    produce(&first, 5);
-    produce(&second, 7);
-    committed(&site, "p", 17);
-    assert_eq!(put("?new_epoch=true", &first).0, 200);
-    committed(&site, "p", 22);
-    assert_eq!(put("?new_epoch=true", &first).1["changes"], json!([]));
-    host.drain();
-    site.verify();
-    let epochs = fs::read_dir(site.store.join("_log/p")).expect("it has a log").count();
-    assert_eq!(epochs, 3, "the same again begins none");
-}
-
 #[test]
 fn what_is_registered_on_one_replica_runs_on_all() {
     let topic = topic(4);
@@ -469,151 +378,4 @@ fn what_is_registered_on_one_replica_runs_on_all() {
     let sql = "SELECT count(*), count(DISTINCT (_kafka_partition, _kafka_offset)) FROM rows";
     let found = reader::query(&site.place, "data/p/records", sql);
     assert_eq!(json!(found), json!([[200, 200]]));
-}
-
-/// Limits hold from the swap on, without a new run.
-#[test]
-fn limits_are_changed_while_it_runs() {
-    let topic = topic(1);
-    let site = Site::new(StoreKind::Folder);
-    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
-    let host = site.run().ready();
-    let put = |limits: Value| {
-        let mut definition = copy("p", &topic);
-        definition["source"]["kafka"]["format"] = json!("json");
-        definition["transforms"] = json!([{ "component": "misbehaves", "limits": limits }]);
-        definition["outputs"] = json!({ "done": {} });
-        ask(&host, "PUT", "/v1/pipelines/p", &definition).0
-    };
-    let orders =
-        ["spin", "eat", "overflow"].map(|act| Record::of(0, json!({ "act": act }).to_string()));
-    let letters = |from: i64| -> Vec<String> {
-        let sql = format!("SELECT error FROM rows WHERE \"offset\" >= {from} ORDER BY \"offset\"");
-        let found = reader::query(&site.place, "data/p/dead_letters", &sql);
-        found.iter().map(|row| row[0].as_str().expect("a reason is a text").to_owned()).collect()
-    };
-    assert_eq!(put(json!({ "call_timeout": "400ms", "memory": "32MiB" })), 201);
-    kafka::produce(&topic, orders.clone(), &[]);
-    committed(&site, "p", 3);
-    let first = letters(0);
-    assert!(first[0].contains("deadline of 400ms") && first[1].contains("of 32 MiB"), "{first:?}");
-    assert_eq!(put(json!({ "call_timeout": "200ms", "memory": "16MiB" })), 200);
-    eventually("it went over", 40, || {
-        host.events("component swapped").pop().or_else(|| {
-            let (_, metrics) = host.get("/metrics")?;
-            let line = metrics
-                .lines()
-                .find(|line| line.starts_with("tidemill_transform_limit_memory_bytes"))?;
-            line.ends_with(" 16777216").then_some(Value::Null)
-        })
-    });
-    kafka::produce(&topic, orders, &[]);
-    committed(&site, "p", 6);
-    let then = letters(3);
-    assert!(then[0].contains("deadline of 200ms") && then[1].contains("of 16 MiB"), "{then:?}");
-    assert_eq!(host.events("the pipeline runs").len(), 1, "no run was ended for it");
-    host.drain();
-    site.verify();
-}
-
-/// A person who starts a failed pipeline again does so on all hosts that have it.
-#[test]
-fn what_failed_everywhere_starts_everywhere() {
-    let topic = topic(2);
-    let site = Site::new(StoreKind::Folder);
-    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
-    let (one, two) = (site.run().ready(), site.run().ready());
-    let mut definition = copy("p", &topic);
-    definition["source"]["kafka"]["format"] = json!("json");
-    definition["transforms"] = json!([{ "component": "misbehaves", "on_error": "fail" }]);
-    definition["outputs"] = json!({ "done": {} });
-    assert_eq!(ask(&one, "PUT", "/v1/pipelines/p", &definition).0, 201);
-    let runs = |host: &Host| host.events("the pipeline runs").len();
-    for host in [&one, &two] {
-        becomes(host, "p", "RUNNING");
-    }
-    let poison = |partition| Record::of(partition, r#"{"act":"reject"}"#);
-    kafka::produce(&topic, [poison(0), poison(1)], &[]);
-    for host in [&one, &two] {
-        becomes(host, "p", "FAILED");
-    }
-    let before = (runs(&one), runs(&two));
-    wish(&one, "p", "start");
-    for (host, before) in [(&one, before.0), (&two, before.1)] {
-        eventually("it starts again", 40, || (runs(host) > before).then_some(()));
-        becomes(host, "p", "FAILED");
-    }
-    assert_eq!(log::records(&site.store, "p"), 0);
-}
-
-#[test]
-fn twenty_pipelines_run_and_one_that_fails_for_ever_disturbs_none() {
-    let topic = topic(2);
-    let site = Site::new(StoreKind::Folder);
-    site.write("transforms/misbehaves.wasm", guest("misbehaves.wasm"));
-    let names: Vec<String> = (0..19).map(|n| format!("p{n:02}")).collect();
-    for name in &names {
-        site.write(&file(name), copy(name, &topic).to_string());
-    }
-    let bad = self::topic(1);
-    let mut failing = copy("failing", &bad);
-    failing["source"]["kafka"]["format"] = json!("json");
-    failing["transforms"] = json!([{ "component": "misbehaves", "on_error": "fail" }]);
-    failing["outputs"] = json!({ "done": {} });
-    site.write(&file("failing"), failing.to_string());
-    // One whose topic is not there yet, and one whose file is wrong.
-    let later = unique("later");
-    site.write(&file("waiting"), copy("waiting", &later).to_string());
-    site.write(&file("wrong"), "name: wrong\nsorce: {}\n");
-    // And one that tries for ever to reach brokers that are not there.
-    let mut lost = copy("lost", &topic);
-    lost["kafka"] = json!({ "brokers": ["127.0.0.1:1"] });
-    site.write(&file("lost"), lost.to_string());
-    kafka::produce(&bad, [Record::of(0, r#"{"act":"panic"}"#)], &[]);
-    produce(&topic, 50);
-    let host = site.run();
-    eventually("the host answers", 40, || host.get("/readyz"));
-    for name in &names {
-        committed(&site, name, 50);
-    }
-    let failed = becomes(&host, "failing", "FAILED");
-    assert!(failed["reason"].to_string().contains("told to panic"), "{failed}");
-    let waiting = becomes(&host, "waiting", "FAILED");
-    assert!(waiting["reason"].to_string().contains("there is no topic"), "{waiting}");
-    let (_, all) = ask(&host, "GET", "/v1/pipelines", &Value::Null);
-    let stray = &all["refused"][0];
-    assert_eq!(stray["origin"], json!({ "file": "pipelines/wrong.yaml" }), "{all}");
-    assert!(stray["reason"].to_string().contains("unknown key `sorce`"), "{stray}");
-    let (code, body) = host.get("/readyz").expect("the host answers");
-    assert!(code == 503 && body.contains("failing") && body.contains("waiting"), "{body}");
-    kafka::create_topic(&later, 1, &[]);
-    produce(&later, 10);
-    produce(&topic, 50);
-    for name in &names {
-        committed(&site, name, 100);
-        assert_eq!(status(&host, name)["state"], "RUNNING");
-    }
-    committed(&site, "waiting", 10);
-    fs::remove_file(site.path().join(file("wrong"))).expect("it is there");
-    eventually("what is gone is not shown", 40, || {
-        (ask(&host, "GET", "/v1/pipelines", &Value::Null).1["refused"] == json!([])).then_some(())
-    });
-    // A person may start it again: it fails again, and again alone.
-    wish(&host, "failing", "start");
-    eventually("it failed again", 40, || {
-        (host.events("the pipeline runs").iter().filter(|e| e["pipeline"] == "failing").count()
-            == 2)
-            .then_some(())
-    });
-    becomes(&host, "failing", "FAILED");
-    let tries =
-        || host.log().lines().filter(|line| line.contains("cannot start: ask 127.0.0.1:1")).count();
-    eventually("the lost one has tried twice, and tries on", 60, || (tries() >= 2).then_some(()));
-    assert_eq!(status(&host, "lost")["state"], "DEGRADED");
-    let mut host = host;
-    host.signal(Signal::TERM);
-    host.ended(60);
-    for name in &names {
-        judge(&site, name, 100);
-    }
 }

@@ -36,11 +36,13 @@ struct Window {
     since: Instant,
     written: u32,
     suppressed: u64,
+    /// Whether an instance that ended has told of suppressed lines.
+    told: bool,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { since: Instant::now(), written: 0, suppressed: 0 }
+        Self { since: Instant::now(), written: 0, suppressed: 0, told: false }
     }
 }
 
@@ -68,6 +70,17 @@ impl LogRate {
             return 0;
         }
         std::mem::take(&mut *window).suppressed
+    }
+
+    /// How many lines were suppressed in this second, for an instance that ends and may be the last: told once a second,
+    /// however many end.
+    fn end(&self) -> u64 {
+        let mut window = self.lock();
+        if window.told || window.suppressed == 0 {
+            return 0;
+        }
+        window.told = true;
+        std::mem::take(&mut window.suppressed)
     }
 }
 
@@ -186,7 +199,10 @@ impl Inner {
     }
 
     fn turn_window(&self) {
-        let suppressed = self.window.turn();
+        self.tell(self.window.turn());
+    }
+
+    fn tell(&self, suppressed: u64) {
         if suppressed > 0 {
             self.write(
                 Level::Warn,
@@ -212,6 +228,7 @@ impl Drop for Inner {
         self.end_line(Channel::Output);
         self.end_line(Channel::Error);
         self.turn_window();
+        self.tell(self.window.end());
     }
 }
 
@@ -325,7 +342,8 @@ mod tests {
             (0..2).for_each(|_| lines.message(Level::Error, "it traps right after this"));
         }
         let window = context.log_rate.lock();
-        assert_eq!((window.written, window.suppressed), (3, 7));
+        // The second one was the first that had something to tell.
+        assert_eq!((window.written, window.suppressed, window.told), (3, 6, true));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
     plan::Plan,
     prepare::{Prepared, prepare},
     status::{Origin, Refused},
-    supervisor::Task,
+    task::Task,
 };
 use crate::{commit::manifest::Handover, config, events::What, fault::Fault};
 

@@ -20,7 +20,8 @@ use super::{
     prepare::{Prepared, prepare},
     running::Surroundings,
     status::{Origin, PipelineStatus, Refused},
-    supervisor::{Planner, Supervised, Task},
+    supervisor::Supervised,
+    task::{Planner, Task},
 };
 use crate::{
     config,

@@ -201,7 +201,7 @@ impl Control {
         turn.map(Turn).map_err(|closed| Fault::bug("nobody gets a turn").caused_by(closed))
     }
 
-    /// Takes an uploaded component in: see [`Registry::upload`].
+    /// Takes an uploaded component in: see [`Registry::upload`](crate::registry::Registry::upload).
     ///
     /// # Errors
     /// The surroundings' fault: then nothing has changed.
@@ -209,7 +209,7 @@ impl Control {
         self.change(turn, move |fleet| fleet.registry.upload(fleet, &name, wasm)).await
     }
 
-    /// Makes an earlier version the current one: see [`Registry::roll_back`].
+    /// Makes an earlier version the current one: see [`Registry::roll_back`](crate::registry::Registry::roll_back).
     ///
     /// # Errors
     /// There is no such version, or the store does not answer.
@@ -222,7 +222,7 @@ impl Control {
         self.change(turn, move |fleet| fleet.registry.roll_back(fleet, &name, &digest)).await
     }
 
-    /// Forgets a component: see [`Registry::remove`]. Whether there was one.
+    /// Forgets a component: see [`Registry::remove`](crate::registry::Registry::remove). Whether there was one.
     ///
     /// # Errors
     /// Somebody uses it, or its file can't be deleted.

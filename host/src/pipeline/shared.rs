@@ -1,7 +1,6 @@
 //! What the threads of a pipeline share, and what they tell people: its state, its counts, its faults.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -9,17 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{SecondsFormat, Utc};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::Handle;
 
 use super::{
+    board::{At, Board, Trouble},
     changes::OTHER_LOG,
-    status::{Behind, Origin, PipelineStatus, RunningTransform, State},
+    status::{Behind, PipelineStatus, RunningTransform},
 };
 use crate::{
     commit::manifest::Counts,
-    events::{Events, What},
+    events::Events,
     fault::{Blame, Fault},
     record::Lane,
     registry::Desired,
@@ -41,138 +40,7 @@ pub(super) struct Shared {
 const TROUBLE_LASTS: Duration = Duration::from_secs(25);
 /// A pipeline of which nothing was processed for so long, though records wait, is stalled.
 const STALLS: Duration = Duration::from_secs(30);
-const JOINING: &str = "waits for its partitions: the group gives them out once all members have answered, or are missed (`session.timeout.ms`)";
 const STARTED_AGAIN: &str = "started again, nothing is committed yet: ";
-
-/// What people see. Locked once a batch or a flush, never for longer than an addition.
-#[derive(Debug)]
-struct Board {
-    status: PipelineStatus,
-    events: Events,
-    /// The run whose state is shown.
-    run: u32,
-    at: At,
-    last_commit: Instant,
-    /// When a record was processed last, or there was none to process.
-    last_progress: Instant,
-    halted: BTreeMap<Lane, String>,
-    /// What a person should look at, while librdkafka tries on: of lanes, and of all of them.
-    troubles: BTreeMap<Option<Lane>, Trouble>,
-    /// Why the run before failed, until this one commits something or has nothing left to read.
-    setback: Option<String>,
-    /// That nothing flows.
-    stalled: Option<String>,
-    /// Whether it failed before it could be prepared.
-    unprepared: bool,
-    /// Whether its group has given out the lanes since the run began.
-    joined: bool,
-    /// How many workers it has, and which of them read nothing, as they were told.
-    workers: usize,
-    resting: BTreeSet<usize>,
-}
-
-/// What a pipeline is at.
-#[derive(Debug)]
-enum At {
-    Starting,
-    Work,
-    Rest,
-    /// It does not run, for this reason; whether it starts again by itself.
-    Failure(String, bool),
-}
-
-#[derive(Debug)]
-struct Trouble {
-    text: String,
-    /// One that nobody has to see to is over when it is not told again.
-    until: Option<Instant>,
-}
-
-impl Board {
-    fn new(name: &str, events: Events) -> Self {
-        let status = PipelineStatus {
-            name: name.to_owned(),
-            state: State::Degraded,
-            reason: Some("starting".to_owned()),
-            since: now(),
-            desired: Desired::Running,
-            origin: Origin::Api,
-            refused: None,
-            awaits_mending: false,
-            transforms: Vec::new(),
-            lag: None,
-            last_commit_age_seconds: 0.0,
-            processed: Counts::default(),
-            committed: Counts::default(),
-            files: 0,
-            bytes: 0,
-            flushes: 0,
-            fenced: 0,
-        };
-        Self {
-            status,
-            events,
-            run: 0,
-            at: At::Starting,
-            last_commit: Instant::now(),
-            last_progress: Instant::now(),
-            halted: BTreeMap::new(),
-            troubles: BTreeMap::new(),
-            setback: None,
-            stalled: None,
-            unprepared: false,
-            joined: false,
-            workers: 0,
-            resting: BTreeSet::new(),
-        }
-    }
-
-    /// Works out the state, and tells of it when it is another.
-    fn show(&mut self) {
-        let (state, reason) = self.judge();
-        let differs = self.status.state != state;
-        (self.status.state, self.status.reason) = (state, reason.clone());
-        if differs {
-            self.status.since = now();
-            let pipeline = self.status.name.clone();
-            self.events.tell(What::State { pipeline, state: state.name(), reason });
-        }
-    }
-
-    fn judge(&self) -> (State, Option<String>) {
-        let halted = self.halted.iter().map(|(lane, reason)| format!("{lane}: {reason}"));
-        let reasons: Vec<_> = self
-            .setback
-            .iter()
-            .chain(self.troubles.values().map(|trouble| &trouble.text))
-            .chain(&self.stalled)
-            .cloned()
-            .chain(halted)
-            .collect();
-        let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-        match &self.at {
-            At::Failure(reason, true) => (State::Degraded, Some(reason.clone())),
-            At::Failure(reason, false) => (State::Failed, Some(reason.clone())),
-            At::Starting => (State::Degraded, Some(reason.unwrap_or_else(|| "starting".into()))),
-            At::Rest => (State::Stopped, None),
-            At::Work if self.is_paused() => (State::Paused, reason),
-            At::Work if reason.is_some() => (State::Degraded, reason),
-            At::Work if !self.joined => (State::Degraded, Some(JOINING.to_owned())),
-            At::Work => (State::Running, None),
-        }
-    }
-}
-
-impl Board {
-    /// Whether no worker reads any more, since a person wants that.
-    fn is_paused(&self) -> bool {
-        self.status.desired == Desired::Paused && self.resting.len() >= self.workers
-    }
-}
-
-fn now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
-}
 
 impl Shared {
     /// For the first run of a pipeline. The receiver gets one signal when the run fails.
@@ -437,7 +305,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::status::State, *};
 
     #[test]
     fn a_run_fails_once_and_the_next_one_begins_clean() {

@@ -22,6 +22,7 @@ use super::{
     shared::Shared,
     status::{PipelineStatus, RunningTransform},
     swapping::Swapping,
+    task::{Planner, Task},
 };
 use crate::{
     commit::manifest::TransformId,
@@ -49,33 +50,6 @@ pub(super) struct Supervised {
     tasks: Arc<Mailbox<Task>>,
     /// There is something in `tasks`.
     wake: Sender<()>,
-}
-
-/// What a pipeline is to be from now on; what is not named stays as it is.
-#[derive(Debug, Default)]
-pub(super) struct Task {
-    pub pipeline: Option<Arc<config::Pipeline>>,
-    pub prepared: Option<Prepared>,
-    pub plan: Option<Arc<Plan>>,
-    /// For components of another version, how often a version of it was chosen.
-    pub chosen: BTreeMap<String, u64>,
-    pub desired: Option<Desired>,
-}
-
-/// Whoever says how a pipeline can run.
-pub(super) trait Planner: Send + Sync {
-    /// All that can be refused before the first record. Blocks.
-    ///
-    /// # Errors
-    /// What keeps the pipeline from running.
-    fn ready(&self, pipeline: &Arc<config::Pipeline>) -> Result<(Prepared, Arc<Plan>), Fault>;
-
-    /// Gives up a version of a component that was accepted and of which no instance can be made, and goes back to another.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// The store does not answer, or the other one can't run any more.
-    fn withdraw(&self, component: &str, from: &str, to: &str, why: &Fault) -> Result<(), Fault>;
 }
 
 #[derive(Debug)]
@@ -205,25 +179,6 @@ impl Drop for Guard {
         if thread::panicking() {
             let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             newest.stopped(&Fault::bug("the supervisor panicked: the log has the place"));
-        }
-    }
-}
-
-impl Task {
-    /// This one, after another that nobody took up.
-    fn over(self, before: Self) -> Self {
-        let Self { pipeline, mut prepared, mut plan, mut chosen, desired } = before;
-        if self.pipeline.is_some() {
-            // What another definition was to run with is nothing for this one.
-            (prepared, plan) = (None, None);
-        }
-        chosen.extend(self.chosen);
-        Self {
-            pipeline: self.pipeline.or(pipeline),
-            prepared: self.prepared.or(prepared),
-            plan: self.plan.or(plan),
-            chosen,
-            desired: self.desired.or(desired),
         }
     }
 }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::{
     fleet::{Fleet, Member, lock},
     plan::Plan,
-    supervisor::Task,
+    task::Task,
 };
 use crate::{
     config,
