@@ -212,6 +212,11 @@ impl Committer {
         self.writer().log().position(lane)
     }
 
+    /// How often a person moved lanes over what can't be read, since this process reads along.
+    pub fn skips(&self) -> u64 {
+        self.writer().log().skips()
+    }
+
     /// The number of the next manifest, if nobody is faster.
     pub fn next_seq(&self) -> u64 {
         self.writer().log().next()

@@ -265,9 +265,9 @@ impl Shared {
         board.show();
     }
 
-    /// The lanes that halted.
-    pub(super) fn halted(&self) -> Vec<Lane> {
-        self.current().map(|board| board.halted.keys().cloned().collect()).unwrap_or_default()
+    /// Whether a lane halted.
+    pub(super) fn has_halted(&self) -> bool {
+        self.current().is_some_and(|board| !board.halted.is_empty())
     }
 
     /// Says what keeps records from coming, of a lane or of all, until a person sees to it.
