@@ -29,6 +29,7 @@ pub use self::{
     problem::{Problem, Problems, Written},
     schema::{host_schema, pipeline_schema},
     settings::{Given, SETTINGS, Setting},
+    tree::is_secret,
 };
 
 /// The settings of a host.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::json;
 use tidemill_tests::{
     eventually,
-    host::Site,
+    host::{Site, StoreKind},
     kafka::{self, Listener, Record},
     reader, unique,
 };
@@ -193,6 +193,66 @@ fn who_is_not_known_is_told_what_to_check() {
     let output = site.tidemill(&["validate", "--config", "tidemill.toml"]);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("AWS_PROFILE") && !output.status.success(), "{error}");
+}
+
+/// Whoever may register pipelines need not be one who may have the secrets of the host.
+#[test]
+fn a_registered_pipeline_does_not_have_the_host_tell_its_secrets() {
+    let topic = unique("strangers");
+    kafka::create_topic(&topic, 1, &[]);
+    kafka::produce(&topic, (0..10).map(|n| Record::of(0, n.to_string())), &[]);
+    let mut site = Site::new(StoreKind::Folder);
+    for name in ["TIDEMILL_SECRET_KAFKA", "KAFKA_PASSWORD"] {
+        site.environment(name, Some(PASSWORD));
+    }
+    let host = site.run().ready();
+    let put = |sasl: serde_json::Value| {
+        let definition = json!({
+            "name": "copy",
+            "source": { "kafka": { "topics": [topic], "group_id": topic, "format": "raw" } },
+            "transforms": [{ "component": "passthrough-raw" }],
+            "outputs": { "records": {} },
+            "flush": { "every": "300ms", "idle": "300ms" },
+            "kafka": {
+                "brokers": [Listener::Sasl.brokers()],
+                "security": "sasl_tls",
+                "ca_file": kafka::ca_file(),
+                "sasl": sasl,
+            },
+        });
+        let headers = ["Content-Type: application/json"];
+        let body = definition.to_string();
+        let answer = host.request("PUT", "/v1/pipelines/copy", &headers, body.as_bytes());
+        let (status, body) = answer.expect("the host answers");
+        (status, serde_json::from_str::<serde_json::Value>(&body).expect("it is JSON"))
+    };
+    let plain = |password: serde_json::Value| json!({ "mechanism": "PLAIN", "username": "mill", "password": password });
+    for (sasl, pointer) in [
+        (plain(json!("${KAFKA_PASSWORD}")), "/kafka/sasl/password"),
+        (plain(json!("in the open")), "/kafka/sasl/password"),
+        (plain(json!(73_921_654)), "/kafka/sasl/password"),
+        (json!({ "mechanism": "AWS_MSK_IAM", "region": "eu-central-1" }), "/kafka/sasl/mechanism"),
+        (
+            json!({ "mechanism": "OAUTHBEARER", "token_file": "/etc/hostname" }),
+            "/kafka/sasl/token_file",
+        ),
+    ] {
+        let (status, problem) = put(sasl);
+        assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!(pointer)), "{problem}");
+        let text = format!("{problem}{}", host.log());
+        for secret in ["in the open", "73921654", PASSWORD] {
+            assert!(!text.contains(secret), "{secret} is shown: {text}");
+        }
+    }
+    assert_eq!(put(plain(json!("${TIDEMILL_SECRET_KAFKA}"))).0, 201);
+    eventually("all is committed", 40, || (log::records(&site.store, "copy") == 10).then_some(()));
+    let registry = fs::read_dir(site.store.join("_registry/log")).expect("it has a log");
+    for entry in registry {
+        let text = fs::read_to_string(entry.expect("it can be listed").path()).expect("it is text");
+        assert!(!text.contains(PASSWORD), "{text}");
+    }
+    host.drain();
+    site.verify();
 }
 
 /// Sends records while tokens end, until so many different ones were used; none is lost or doubled.

@@ -105,6 +105,47 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl Kafka {
+    /// What a host would tell brokers of somebody's choice that are not its own: keys of a definition, and why. A person who
+    /// may register pipelines need not be one who may have the host's secrets.
+    pub(super) fn told_to_strangers(&self, own: &Self) -> Vec<(&'static str, String)> {
+        if self.brokers == own.brokers {
+            return Vec::new();
+        }
+        let mut told = Vec::new();
+        let mut secret = |key: &'static str, secret: &Secret| {
+            if let Secret::Variable(name) = secret
+                && !name.starts_with(FOR_PIPELINES)
+            {
+                let text = format!("the variable {name} is the host's, and these brokers are not");
+                told.push((key, text));
+            }
+        };
+        if let Some(password) =
+            self.client_cert.as_ref().and_then(|cert| cert.key_password.as_ref())
+        {
+            secret("key_password", password);
+        }
+        match &self.sasl {
+            Some(Sasl::Password { password, .. }) => secret("sasl.password", password),
+            Some(Sasl::MskIam { .. }) => {
+                let text =
+                    "the host signs in with its own credentials, and these brokers are not its own";
+                told.push(("sasl.mechanism", text.to_owned()));
+            }
+            Some(Sasl::TokenFile(_)) => {
+                let text = "the file is the host's, and these brokers are not";
+                told.push(("sasl.token_file", text.to_owned()));
+            }
+            None => {}
+        }
+        told
+    }
+}
+
+/// Variables that are there for pipelines which are registered over the API.
+const FOR_PIPELINES: &str = "TIDEMILL_SECRET_";
+
 impl Check<'_> {
     /// A cluster, whose settings stand under `kafka`.
     pub(super) fn kafka(&mut self, raw: &raw::Kafka) -> Kafka {
@@ -264,7 +305,7 @@ impl Check<'_> {
 
     /// The region of an MSK cluster: as it is written, or as its brokers' names say.
     fn region(&mut self, kafka: &raw::Kafka, sasl: &raw::Sasl) -> String {
-        if let Some(region) = &sasl.region {
+        if let Some(region) = sasl.region.as_ref().filter(|region| !region.is_empty()) {
             return region.clone();
         }
         kafka.brokers.iter().find_map(|broker| region_of(broker)).unwrap_or_else(|| {

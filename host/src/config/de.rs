@@ -13,15 +13,20 @@ use serde::{
 
 use super::{
     problem::{Problem, Problems},
-    tree::{Entry, Mark, Node, Value},
+    tree::{Entry, Mark, Node, Value, is_secret},
 };
 
 /// Reads a value from a tree.
 pub(super) fn read<T: for<'de> Deserialize<'de>>(root: &Node) -> Result<T, Problems> {
     T::deserialize(root).map_err(|refusal| {
         let key = refusal.path.iter().rev().cloned().collect::<Vec<_>>().join(".");
-        let problem =
-            Problem::new(refusal.at.unwrap_or_else(|| root.at.clone()), key, refusal.text);
+        let at = refusal.at.unwrap_or_else(|| root.at.clone());
+        if !refusal.missing && refusal.path.iter().any(|key| is_secret(key)) {
+            // What was found there is not repeated.
+            let problem = Problem::new(at, key, "expected text").help("put it into quotes");
+            return problem.into();
+        }
+        let problem = Problem::new(at, key, refusal.text);
         match refusal.help {
             Some(help) => problem.help(help).into(),
             None => problem.into(),

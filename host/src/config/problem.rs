@@ -2,8 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
-use super::tree::{Mark, Node};
+use super::{
+    Host, Pipeline,
+    tree::{Mark, Node},
+};
 use crate::fault::Fault;
+
+/// Words in lines that may hold a secret, and are not quoted.
+const HIDDEN: [&str; 5] = ["password", "passphrase", "secret", "token", "credential"];
 
 /// One mistake in a configuration: where it stands, what it is, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +34,7 @@ impl Problem {
         let line = at.line.checked_sub(1).and_then(|index| at.source.text.lines().nth(index));
         let place = line.map(|_| (at.line, at.column));
         // Messages end up in logs.
-        let line =
-            line.filter(|line| !["password", "secret"].iter().any(|word| line.contains(word)));
+        let line = line.filter(|line| !HIDDEN.iter().any(|word| line.contains(word)));
         let excerpt = line.map(|line| {
             let room = (line.trim_end().chars().count() + 1).saturating_sub(at.column);
             (line.trim_end().to_owned(), at.width.clamp(1, room.max(1)))
@@ -110,11 +115,11 @@ impl Written {
     }
 
     /// Secrets of the cluster that are written as they are, where they would be kept in a store for all to read.
-    pub fn open_secrets(&self) -> Vec<Problem> {
+    fn open_secrets(&self) -> Vec<Problem> {
         let Some(kafka) = self.0.entry("kafka") else { return Vec::new() };
         let problem = |(key, at)| {
             Problem::new(at, key, "a secret would be kept as it is in the store")
-                .help("write `\"${NAME}\"` and set the variable NAME for the hosts, or write it into the host's settings")
+                .help("write `\"${TIDEMILL_SECRET_…}\"` and set the variable for the hosts, or write it into the host's settings")
                 .without_excerpt()
         };
         kafka.node.open_secrets("kafka").into_iter().map(problem).collect()
@@ -128,6 +133,21 @@ impl Written {
         let problem = Problem { help, ..Problem::new(self.0.locate(path), key.clone(), text) };
         let (message, key) = (problem.to_string(), Some(key));
         Fault { blame, retry, code, message, help: None, key, source: None }
+    }
+}
+
+impl Pipeline {
+    /// What is wrong with a definition that somebody registers over the API, beside what is wrong with any: it neither
+    /// leaves a secret in the store, nor has the host tell its own to strangers.
+    pub fn over_the_api(&self, host: &Host) -> Vec<Problem> {
+        let told = self.kafka.told_to_strangers(&host.kafka).into_iter().map(|(key, text)| {
+            let key = format!("kafka.{key}");
+            let path: Vec<&str> = key.split('.').collect();
+            Problem::new(self.written.0.locate(&path), key.clone(), text).help(
+                "write it into a pipeline file of the hosts, name the hosts' own brokers, or a variable TIDEMILL_SECRET_…",
+            )
+        });
+        self.written.open_secrets().into_iter().chain(told).collect()
     }
 }
 

@@ -89,10 +89,10 @@ pub(super) struct Entry {
 }
 
 /// Words in the keys of secrets, librdkafka's among them.
-const SECRETS: [&str; 5] = ["password", "secret", "token", "pem", "credential"];
+const SECRETS: [&str; 6] = ["password", "passphrase", "secret", "token", "pem", "credential"];
 
 /// Whether a key says that its value is a secret: not where it only says where one lies.
-fn is_secret(key: &str) -> bool {
+pub fn is_secret(key: &str) -> bool {
     SECRETS.iter().any(|word| key.contains(word)) && !key.ends_with("_file")
 }
 
@@ -165,13 +165,16 @@ impl Node {
     /// The places of secrets in it that are written as they are, with the paths to them.
     pub(super) fn open_secrets(&self, path: &str) -> Vec<(String, Mark)> {
         let Value::Map(entries) = &self.value else { return Vec::new() };
+        let is_variable =
+            |value: &Value| matches!(value, Value::Text(text) if text.starts_with("${"));
         let find = |entry: &Entry| {
             let path = format!("{path}.{}", entry.key);
             match &entry.node.value {
-                Value::Text(text) if is_secret(&entry.key) && !text.starts_with("${") => {
+                Value::Map(_) => entry.node.open_secrets(&path),
+                value if is_secret(&entry.key) && !is_variable(value) => {
                     vec![(path, entry.at.clone())]
                 }
-                _ => entry.node.open_secrets(&path),
+                _ => Vec::new(),
             }
         };
         entries.iter().flat_map(find).collect()

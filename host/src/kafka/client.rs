@@ -1,6 +1,6 @@
 //! Settings of Kafka as librdkafka takes them, and its errors as faults.
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{collections::BTreeMap, env::VarError, fs::File, path::Path};
 
 use rdkafka::{
     ClientConfig,
@@ -9,7 +9,7 @@ use rdkafka::{
 };
 
 use crate::{
-    config::{ClientCert, Kafka, REFUSED_OPTIONS, Sasl, Secret, Security},
+    config::{ClientCert, Kafka, REFUSED_OPTIONS, Sasl, Secret, Security, is_secret},
     fault::Fault,
 };
 
@@ -29,7 +29,9 @@ pub fn check_options(options: &BTreeMap<String, String>) -> Result<(), Fault> {
     }
     config.create_native_config().map(|_| ()).map_err(|error| match error {
         KafkaError::ClientConfig(_, text, key, value) => {
-            Fault::config(format!("kafka.options.{key} cannot be {value:?}: {}", sentence(&text)))
+            let value =
+                if is_secret(&key) { "what it is".to_owned() } else { format!("{value:?}") };
+            Fault::config(format!("kafka.options.{key} cannot be {value}: {}", sentence(&text)))
                 .help("librdkafka's CONFIGURATION.md lists the options and their values")
         }
         other => Fault::config("kafka.options cannot be used").caused_by(other),
@@ -81,7 +83,10 @@ pub(super) fn config(kafka: &Kafka) -> Result<ClientConfig, Fault> {
 fn file<'a>(key: &str, path: &'a Path) -> Result<&'a str, Fault> {
     let name = path.display();
     let readable = File::open(path).map(drop);
-    readable.map_err(|error| Fault::config(format!("read kafka.{key} {name}")).caused_by(error))?;
+    // One that is replaced right now comes back.
+    readable.map_err(|error| {
+        Fault { retry: true, ..Fault::config(format!("read kafka.{key} {name}")) }.caused_by(error)
+    })?;
     let file = path.to_str();
     file.ok_or_else(|| Fault::config(format!("use kafka.{key} {name}: its name is not UTF-8")))
 }
@@ -91,8 +96,12 @@ fn reveal(key: &str, secret: &Secret) -> Result<String, Fault> {
     match secret {
         Secret::Literal(text) => Ok(text.clone()),
         Secret::Variable(name) => std::env::var(name).map_err(|error| {
-            Fault::config(format!("kafka.{key} is the variable {name}"))
-                .caused_by(error)
+            // The error of one that is no text would show it.
+            let why = match error {
+                VarError::NotPresent => "which is not set",
+                VarError::NotUnicode(_) => "which is no UTF-8",
+            };
+            Fault::config(format!("kafka.{key} is the variable {name}, {why}"))
                 .help("set it for the host, and start the host again")
         }),
     }
@@ -259,7 +268,9 @@ mod tests {
         kafka.sasl = Some(Sasl::Password { mechanism: "PLAIN", username: "mill".into(), password });
         let text = config(&kafka).unwrap_err().to_string();
         assert!(
-            text.starts_with("kafka.sasl.password is the variable NO_SUCH_VARIABLE: "),
+            text.starts_with(
+                "kafka.sasl.password is the variable NO_SUCH_VARIABLE, which is not set"
+            ),
             "{text}"
         );
     }

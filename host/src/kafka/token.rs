@@ -208,7 +208,8 @@ fn set<C: ClientContext>(client: &Client<C>, token: &OAuthToken) -> Result<(), F
     }
     // SAFETY: librdkafka wrote a text that ends with a zero, or nothing: then the first byte is one.
     let reason = unsafe { CStr::from_ptr(reason.as_ptr()) }.to_string_lossy();
-    Err(Fault::config(format!("sign in to Kafka by a token: {reason}")))
+    // It may have ended a moment ago: the next one is another.
+    Err(Fault::outside(format!("sign in to Kafka by a token: {reason}")))
 }
 
 #[cfg(test)]

@@ -107,8 +107,8 @@ impl Control {
         let file = PipelineFile { name: "body".to_owned(), text };
         let mut read = config::pipelines(&[file], &host.pipelines, host)?;
         let pipeline = read.pop().expect("one that was read without a problem is a pipeline");
-        let secrets = pipeline.written.open_secrets();
-        if secrets.is_empty() { Ok(pipeline) } else { Err(config::Problems(secrets)) }
+        let problems = pipeline.over_the_api(host);
+        if problems.is_empty() { Ok(pipeline) } else { Err(config::Problems(problems)) }
     }
 
     /// Registers a pipeline, or changes it, if it can run: else what ran before runs on.
