@@ -46,7 +46,7 @@ mod tests;
 mod token;
 mod trouble;
 
-pub use admin::{create_topic, partitions, watermarks};
+pub use admin::{create_topic, members, partitions, watermarks};
 pub use client::check_options;
 pub use mock::Mock;
 pub use offsets::{Lag, Offsets};

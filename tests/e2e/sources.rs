@@ -4,6 +4,7 @@ use rdkafka::{
     ClientConfig,
     producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
 };
+use rustix::process::Signal;
 use serde_json::json;
 use std::{fs, time::Duration};
 use tidemill_tests::{
@@ -191,8 +192,14 @@ fn offsets_that_retention_deleted_halt_the_lane() {
     let shown = repair(&site, &["--skip-gap"]);
     assert!(shown.contains(&format!("{topic}/0 would be moved from offset 10 to 20")), "{shown}");
     assert_eq!(log::records(&site.store, "copy"), 10, "it was only shown");
+    // What a host may have read and not committed is not given up with it.
+    let output = site.tidemill(&["repair", "copy", "--skip-gap", "--yes"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && error.contains("copy/stop"), "{error}");
+    wish(&host, "stop", "STOPPED");
     repair(&site, &["--skip-gap", "--yes"]);
     assert!(repair(&site, &["--skip-gap", "--yes"]).contains("nothing needs this repair"));
+    wish(&host, "start", "RUNNING");
     done(&site, host, 20);
     let output = site.tidemill(&["verify", "--json"]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
@@ -200,6 +207,43 @@ fn offsets_that_retention_deleted_halt_the_lane() {
     let sql = "SELECT count(*), min(decode(value)::INT), max(decode(value)::INT) FROM rows WHERE \"offset\" >= 10";
     let found = reader::query(&site.place, "data/copy/records", sql);
     assert_eq!(json!(found), json!([[10, 20, 29]]));
+}
+
+fn wish(host: &Host, wish: &str, state: &str) {
+    let answer = host.request("POST", &format!("/v1/pipelines/copy/{wish}"), &[], b"");
+    assert_eq!(answer.map(|(status, _)| status), Some(202));
+    eventually(&format!("it is {state}"), 40, || {
+        let (_, body) = host.get("/v1/pipelines/copy/status")?;
+        body.contains(&format!("\"state\":\"{state}\"")).then_some(())
+    });
+}
+
+/// What was read before a gap is committed when the lane halts, however long a flush may stay open: the topic has it no more.
+#[test]
+fn a_lane_that_halts_keeps_what_was_read_of_it() {
+    let topic = unique("kept");
+    kafka::create_topic(&topic, 1, &[]);
+    let site = copy(&topic, "earliest");
+    let file = site.path().join("pipelines/copy.yaml");
+    let text = fs::read_to_string(&file).expect("it is there");
+    fs::write(&file, text.replace("every: 500ms, idle: 300ms", "every: 1h, idle: 1h"))
+        .expect("it can be written");
+    let host = site.run().ready();
+    kafka::produce(&topic, (0..10).map(|n| Record::of(0, n.to_string())), &[]);
+    eventually("all are read", 30, || {
+        (host.metric("tidemill_records_received_total") >= 10.0).then_some(())
+    });
+    host.signal(Signal::STOP);
+    kafka::produce(&topic, (10..30).map(|n| Record::of(0, n.to_string())), &[]);
+    kafka::delete_records(&topic, 0, 20);
+    host.signal(Signal::CONT);
+    eventually("the gap is stated", 40, || host.log().contains("OFFSET_GAP").then_some(()));
+    committed(&site, 10);
+    host.drain();
+    site.verify();
+    let sql = "SELECT count(*), max(\"offset\") FROM rows";
+    let found = reader::query(&site.place, "data/copy/records", sql);
+    assert_eq!(json!(found), json!([[10, 9]]));
 }
 
 /// Shows a repair of the pipeline, or does it.
@@ -217,8 +261,8 @@ fn a_topic_that_was_created_anew_is_read_once_somebody_says_so() {
     kafka::produce(&topic, (0..10).map(|n| Record::of(0, format!("old {n}"))), &[]);
     let site = copy(&topic, "earliest");
     done(&site, site.run().ready(), 10);
-    let careful = repair(&site, &["--adopt-topic", &topic]);
-    assert!(careful.contains("careful") && careful.contains("doubled"), "{careful}");
+    let same = repair(&site, &["--adopt-topic", &topic, "--yes"]);
+    assert!(same.contains("nothing needs this repair"), "its rows would be doubled: {same}");
     kafka::delete_topic(&topic);
     kafka::create_topic(&topic, 1, &[]);
     kafka::produce(&topic, (0..3).map(|n| Record::of(0, format!("new {n}"))), &[]);
@@ -227,9 +271,14 @@ fn a_topic_that_was_created_anew_is_read_once_somebody_says_so() {
     assert!(host.log().contains("--adopt-topic"), "the way out is told");
     let shown = repair(&site, &["--adopt-topic", &topic]);
     assert!(shown.contains("forgets that it was read up to offset 10"), "{shown}");
-    assert!(!shown.contains("careful"), "{shown}");
+    assert!(shown.contains("careful") && shown.contains("only lost records"), "{shown}");
     assert_eq!(log::records(&site.store, "copy"), 10, "it was only shown");
     repair(&site, &["--adopt-topic", &topic, "--yes"]);
+    committed(&site, 13);
+    let again = repair(&site, &["--adopt-topic", &topic, "--yes"]);
+    assert!(again.contains("nothing needs this repair"), "{again}");
+    let other = site.tidemill(&["repair", "copy", "--adopt-topic", "another"]);
+    assert!(String::from_utf8_lossy(&other.stderr).contains("does not read topic another"));
     done(&site, host, 13);
     let sql = "SELECT count(*), count(DISTINCT decode(value)) FROM rows";
     let found = reader::query(&site.place, "data/copy/records", sql);

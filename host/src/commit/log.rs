@@ -17,8 +17,6 @@ pub struct Log {
     given_up: BTreeSet<String>,
     /// Once the epoch is sealed: what the next one does with its topics.
     sealed: Option<Handover>,
-    /// How often somebody moved positions over what can't be read, as far as this process has seen it.
-    skips: u64,
     /// Every manifest below this is published.
     through: u64,
     /// And these.
@@ -110,11 +108,6 @@ impl Log {
         self.sealed.is_some()
     }
 
-    /// How often somebody moved positions over what can't be read, since this process reads along.
-    pub fn skips(&self) -> u64 {
-        self.skips
-    }
-
     /// What the first manifest of the next epoch says, once this one is sealed.
     pub fn next_epoch(&self) -> Option<(Vec<InputRange>, Handover)> {
         let handover = self.sealed.clone()?;
@@ -203,7 +196,6 @@ impl Log {
                 self.given_up = manifest.handover.clone().unwrap_or_default().given_up;
             }
             Kind::Seal => self.sealed = Some(manifest.handover.clone().unwrap_or_default()),
-            Kind::Skip => self.skips += 1,
             _ => {}
         }
         if manifest.kind == Kind::Seal {

@@ -64,22 +64,34 @@ pub fn partitions(kafka: &Kafka, topic: &str) -> Result<Option<usize>, Fault> {
 ///
 /// # Errors
 /// The settings are wrong, the brokers do not answer within 10 s, or do not allow it.
-pub fn watermarks(
-    kafka: &Kafka,
-    lanes: &[Lane],
-) -> Result<Vec<(Lane, Option<OffsetRange>)>, Fault> {
+pub fn watermarks(kafka: &Kafka, lanes: &[Lane]) -> Result<Vec<Option<OffsetRange>>, Fault> {
     let client: BaseConsumer<Heard> =
         BaseConsumer::from_config_and_context(&client::config(kafka)?, Heard::default())
             .map_err(unmade)?;
     Tokens::of(kafka).give(client.client())?;
     let of = |lane: &Lane| match client.fetch_watermarks(&lane.topic, lane.partition, ANSWER) {
-        Ok((start, end)) => Ok((lane.clone(), Some(OffsetRange { start, end }))),
-        Err(error) if is_unknown(error.rdkafka_error_code()) => Ok((lane.clone(), None)),
+        Ok((start, end)) => Ok(Some(OffsetRange { start, end })),
+        Err(error) if is_unknown(error.rdkafka_error_code()) => Ok(None),
         Err(error) => {
             Err(fault(format!("ask for the watermarks of {lane}"), error).help(UNREACHABLE))
         }
     };
     lanes.iter().map(of).collect()
+}
+
+/// How many members a group has.
+///
+/// # Errors
+/// The settings are wrong, the brokers do not answer within 10 s, or do not allow it.
+pub fn members(kafka: &Kafka, group: &str) -> Result<usize, Fault> {
+    let client: BaseConsumer<Heard> =
+        BaseConsumer::from_config_and_context(&client::config(kafka)?, Heard::default())
+            .map_err(unmade)?;
+    Tokens::of(kafka).give(client.client())?;
+    let groups = client.fetch_group_list(Some(group), ANSWER).map_err(|error| {
+        fault(format!("ask for the members of group {group}"), error).help(UNREACHABLE)
+    })?;
+    Ok(groups.groups().iter().map(|group| group.members().len()).sum())
 }
 
 fn is_unknown(code: Option<RDKafkaErrorCode>) -> bool {

@@ -146,8 +146,11 @@ impl Committer {
             let Some((inputs, handover)) = committer.writer().log().next_epoch() else {
                 return Ok(Arc::new(committer));
             };
-            // All that the sealed epoch names is visible by now, and nobody adds to it: whoever looks for it later finds the
-            // next one.
+            // Nobody adds to a sealed epoch, and nobody looks for it once the next one is there. All that it names is visible
+            // before, also what came between the recovery and the seal.
+            while !committer.writer().log().unpublished().is_empty() {
+                committer.help().await?;
+            }
             genesis = Append { inputs, handover: Some(handover), ..append(Kind::Genesis) };
             epoch += 1;
         }
@@ -212,11 +215,6 @@ impl Committer {
         self.writer().log().position(lane)
     }
 
-    /// How often a person moved lanes over what can't be read, since this process reads along.
-    pub fn skips(&self) -> u64 {
-        self.writer().log().skips()
-    }
-
     /// The number of the next manifest, if nobody is faster.
     pub fn next_seq(&self) -> u64 {
         self.writer().log().next()
@@ -269,10 +267,15 @@ impl Committer {
     /// When the log can't be continued.
     pub async fn claim(&self) -> Result<(), Fault> {
         self.follow().await?;
+        self.help().await?;
+        self.append(append(Kind::Claim)).await.map(drop)
+    }
+
+    /// Publishes all that nobody is known to have published.
+    async fn help(&self) -> Result<(), Fault> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Help(answer)).await.map_err(|_| self.gone())?;
-        answered.await.map_err(|_| self.gone())?;
-        self.append(append(Kind::Claim)).await.map(drop)
+        answered.await.map_err(|_| self.gone())
     }
 
     /// Deletes staged files that no manifest names and that were last written longer ago: of processes that were killed.

@@ -231,7 +231,12 @@ impl Assignments for Lanes {
                 );
                 self.shared.trouble(lane, &fault);
             }
-            Some(lane) => self.shared.halt(lane, &fault),
+            Some(lane) => {
+                self.shared.halt(lane, &fault);
+                // What was read of it is kept: the brokers may not have it any more. Nobody waits for that.
+                let (answer, _) = bounded(1);
+                self.tell(std::slice::from_ref(lane), &answer);
+            }
             None => self.shared.fail(fault),
         }
     }

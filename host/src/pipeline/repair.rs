@@ -3,10 +3,9 @@
 use std::{collections::BTreeSet, fmt};
 
 use serde::Serialize;
-use tokio::task::spawn_blocking;
 
 use super::{
-    changes,
+    blocking, changes,
     committer::{Committer, Standing},
 };
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     config,
     fault::Fault,
     kafka,
-    record::Lane,
+    record::{Lane, OffsetRange},
     store::Store,
 };
 
@@ -59,8 +58,8 @@ pub enum Change {
         forgets: Vec<Place>,
         /// Topics that are begun, as `start` says.
         begins: BTreeSet<String>,
-        /// Lanes that do not look as if their topic was created anew: what is read of them again is doubled.
-        doubles: Vec<Place>,
+        /// Lanes of them that have records: if the topic only lost some, these are doubled.
+        again: Vec<Place>,
     },
     /// Moves lanes forward over offsets that nobody can read any more.
     SkipGap {
@@ -107,7 +106,15 @@ impl Repair {
             Way::AdoptTopic(topic) => {
                 let log = Committer::inspect(&store, name).await?;
                 changes::fits(pipeline, &log)?;
-                if log.lanes.iter().any(|(lane, _)| *lane.topic == **topic) {
+                if !pipeline.source.topics.contains(topic) {
+                    let text = format!("pipeline {name} does not read topic {topic}");
+                    let help = format!("it reads {}", pipeline.source.topics.join(", "));
+                    return Err(Fault::config(text).help(help));
+                }
+                let of_topic = log.lanes.iter().filter(|(lane, _)| *lane.topic == **topic);
+                let is_another = watermarks(pipeline, of_topic.clone()).await?;
+                // One that was adopted already does not look like another any more: nothing is doubled by a second time.
+                if of_topic.zip(is_another).any(|((_, at), range)| is_beyond(*at, range.as_ref())) {
                     Some(new_epoch(pipeline, &store, log, Some(topic), writer, act).await?)
                 } else {
                     None
@@ -141,7 +148,11 @@ async fn new_epoch(
     let sealed = log.epoch;
     let is_renewed = |lane: &Lane| renewed.is_some_and(|topic| *lane.topic == **topic);
     let lost: Vec<_> = log.lanes.iter().filter(|(lane, _)| is_renewed(lane)).cloned().collect();
-    let doubles = still_there(pipeline, &lost).await?;
+    let there = watermarks(pipeline, lost.iter()).await?;
+    let has_records =
+        |range: &Option<OffsetRange>| range.is_some_and(|range| range.start < range.end);
+    let again = lost.iter().zip(&there).filter(|(_, range)| has_records(range));
+    let again: Vec<Place> = again.map(|(lane, _)| place(lane)).collect();
     let goes_on = if act {
         let renewed = renewed.into_iter().cloned().collect();
         let handover = Handover { given_up: given_up.clone(), renewed };
@@ -161,24 +172,13 @@ async fn new_epoch(
         gives_up: lanes(&|lane| given_up.contains(&*lane.topic)),
         forgets: lost.iter().map(place).collect(),
         begins: new.chain(renewed).cloned().collect(),
-        doubles,
+        again,
     })
 }
 
-/// Lanes that hold records before the position that is given up, and reach up to it: then it is the topic that was read.
-async fn still_there(
-    pipeline: &config::Pipeline,
-    lanes: &[(Lane, i64)],
-) -> Result<Vec<Place>, Fault> {
-    let found = watermarks(pipeline, lanes.iter().map(|(lane, _)| lane.clone()).collect()).await?;
-    let is_there = |((_, position), (_, range)): &(&(Lane, i64), (Lane, Option<_>))| {
-        let range: &Option<crate::record::OffsetRange> = range;
-        range.as_ref().is_some_and(|range| {
-            (range.start..=range.end).contains(position) && range.start < *position
-        })
-    };
-    let lanes = lanes.iter().zip(found).filter(is_there);
-    Ok(lanes.map(|(lane, _)| place(lane)).collect())
+/// Whether a lane has fewer records than were read of it, or is gone: then it is another's, or has lost some.
+fn is_beyond(position: i64, range: Option<&OffsetRange>) -> bool {
+    range.is_none_or(|range| position > range.end)
 }
 
 async fn skip_gap(
@@ -190,11 +190,11 @@ async fn skip_gap(
     let log = Committer::inspect(store, &pipeline.name).await?;
     let read = log.lanes.iter().filter(|(lane, _)| !log.given_up.contains(&*lane.topic));
     let read: Vec<_> = read.cloned().collect();
-    let found = watermarks(pipeline, read.iter().map(|(lane, _)| lane.clone()).collect()).await?;
+    let found = watermarks(pipeline, read.iter()).await?;
     let gaps: Vec<_> = read
         .into_iter()
         .zip(found)
-        .filter_map(|((lane, start), (_, range))| {
+        .filter_map(|((lane, start), range)| {
             let end = range?.start;
             (start < end).then_some(InputRange { lane, start, end })
         })
@@ -203,6 +203,7 @@ async fn skip_gap(
         return Ok(None);
     }
     if act {
+        nobody_reads(pipeline).await?;
         let committer = Committer::open(store.clone(), &pipeline.name, writer).await?;
         committer.skip(gaps.clone()).await?;
     }
@@ -212,16 +213,33 @@ async fn skip_gap(
     Ok(Some(Change::SkipGap { lanes: lanes.collect() }))
 }
 
-async fn watermarks(
+/// A host may hold records of a lane that the topic has no more, and commit them yet: they are not to be given up.
+async fn nobody_reads(pipeline: &config::Pipeline) -> Result<(), Fault> {
+    let (settings, group) = (pipeline.kafka.clone(), pipeline.source.group_id.clone());
+    let members = blocking(move || kafka::members(&settings, &group)).await?;
+    if members == 0 {
+        return Ok(());
+    }
+    let name = &pipeline.name;
+    let text = format!(
+        "hosts run pipeline {name}: what they have read and not committed would be given up too"
+    );
+    Err(Fault::outside(text).permanent().help(format!(
+        "let them commit it: POST /v1/pipelines/{name}/stop (or end the hosts), repeat this, then POST …/start"
+    )))
+}
+
+/// The watermarks of lanes, in their order.
+async fn watermarks<'a>(
     pipeline: &config::Pipeline,
-    lanes: Vec<Lane>,
-) -> Result<Vec<(Lane, Option<crate::record::OffsetRange>)>, Fault> {
+    lanes: impl Iterator<Item = &'a (Lane, i64)>,
+) -> Result<Vec<Option<OffsetRange>>, Fault> {
+    let lanes: Vec<_> = lanes.map(|(lane, _)| lane.clone()).collect();
     if lanes.is_empty() {
         return Ok(Vec::new());
     }
     let settings = pipeline.kafka.clone();
-    let asked = spawn_blocking(move || kafka::watermarks(&settings, &lanes)).await;
-    asked.map_err(|panic| Fault::bug("ask for watermarks").caused_by(panic))?
+    blocking(move || kafka::watermarks(&settings, &lanes)).await
 }
 
 fn place((lane, position): &(Lane, i64)) -> Place {
@@ -236,7 +254,7 @@ impl fmt::Display for Repair {
         };
         let is = if *done { "is" } else { "would be" };
         match change {
-            Change::NewEpoch { sealed, goes_on, gives_up, forgets, begins, doubles } => {
+            Change::NewEpoch { sealed, goes_on, gives_up, forgets, begins, again } => {
                 let next = sealed + 1;
                 writeln!(
                     f,
@@ -260,10 +278,10 @@ impl fmt::Display for Repair {
                         "  {topic}/{partition} is given up at offset {position}: records from there on are not read; a later epoch may"
                     )?;
                 }
-                for (topic, partition, position) in doubles {
+                for (topic, partition, _) in again {
                     writeln!(
                         f,
-                        "  careful: {topic}/{partition} still has records before offset {position}; if the topic is the same, they are doubled"
+                        "  careful: {topic}/{partition} is read from its start; if the topic is the same and only lost records, that doubles them"
                     )?;
                 }
             }
@@ -291,10 +309,10 @@ impl fmt::Display for Repair {
         if *done {
             write!(
                 f,
-                "  a host that runs the pipeline goes on by itself; one that stopped is started by POST /v1/pipelines/{pipeline}/start"
+                "  a host whose pipeline stopped starts it again by POST /v1/pipelines/{pipeline}/start; one that runs it goes on by itself"
             )
         } else {
-            write!(f, "  nothing was changed: --yes does it")
+            write!(f, "  nothing was given up: --yes does it")
         }
     }
 }

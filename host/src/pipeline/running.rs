@@ -13,6 +13,7 @@ use std::{
 use crossbeam_channel::{Receiver, bounded};
 use tokio::{
     runtime::Handle,
+    task::spawn_blocking,
     time::{interval, timeout_at},
 };
 
@@ -288,10 +289,13 @@ fn instances(
     (0..workers).map(instance).collect()
 }
 
+/// How often it looks whether what a person had to see to still keeps records back.
+const LOOK: Duration = Duration::from_secs(15);
 /// A run that lasts so long works, even if it has no lanes.
 const LASTS: Duration = Duration::from_secs(60);
 
 /// What is looked at every second, for as long as there is a source.
+#[derive(Clone)]
 struct Watched {
     source: Weak<Source>,
     committer: Weak<Committer>,
@@ -300,11 +304,31 @@ struct Watched {
 }
 
 impl Watched {
+    /// librdkafka tells of trouble once, and of its end by records alone: of a lane that has none waiting, nobody would ever
+    /// hear that it is over.
+    fn look_for_ends(&self) {
+        let watched = self.clone();
+        spawn_blocking(move || {
+            let Some(source) = watched.source.upgrade() else { return };
+            let waits = |lag: &Lag| {
+                source.offsets().watermarks(&lag.lane).map_or(true, |range| range.end > lag.next)
+            };
+            for lane in watched.shared.lasting_troubles() {
+                let lags = source.lags();
+                let mut of =
+                    lags.iter().filter(|lag| lane.as_ref().is_none_or(|lane| *lane == lag.lane));
+                if !lags.is_empty() && !of.any(waits) {
+                    watched.shared.nothing_waits(lane.as_ref());
+                }
+            }
+        });
+    }
+
     /// Keeps the gauges of the lag up to date, and learns of a halt of the log also while nothing is committed.
     async fn watch(self) {
         let mut ticks = interval(Duration::from_secs(1));
         let (mut told, started) = (BTreeSet::new(), Instant::now());
-        let mut skipped = self.committer.upgrade().map_or(0, |committer| committer.skips());
+        let mut looked = started;
         loop {
             ticks.tick().await;
             let Some(lags) = self.source.upgrade().map(|source| source.lags()) else { return };
@@ -316,15 +340,13 @@ impl Watched {
             if all_read || started.elapsed() > LASTS {
                 self.shared.works();
             }
-            let Some(committer) = self.committer.upgrade() else { continue };
-            if let Err(fault) = committer.health() {
-                return self.shared.fail(fault);
+            if looked.elapsed() > LOOK && !self.shared.lasting_troubles().is_empty() {
+                looked = Instant::now();
+                self.look_for_ends();
             }
-            let skips = committer.skips();
-            // A lane that halted goes on where a person has moved it.
-            if skips != std::mem::replace(&mut skipped, skips) && self.shared.has_halted() {
-                let text = "the log was repaired: what halted goes on from there";
-                return self.shared.fail(Fault::outside(text).code("REPAIRED"));
+            let health = self.committer.upgrade().map_or(Ok(()), |committer| committer.health());
+            if let Err(fault) = health {
+                return self.shared.fail(fault);
             }
         }
     }

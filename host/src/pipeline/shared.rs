@@ -265,11 +265,6 @@ impl Shared {
         board.show();
     }
 
-    /// Whether a lane halted.
-    pub(super) fn has_halted(&self) -> bool {
-        self.current().is_some_and(|board| !board.halted.is_empty())
-    }
-
     /// Says what keeps records from coming, of a lane or of all, until a person sees to it.
     pub(super) fn trouble(&self, lane: Option<&Lane>, fault: &Fault) {
         let Some(mut board) = self.current() else { return };
@@ -286,6 +281,18 @@ impl Shared {
     /// Records of a lane come again. What is wrong with another is still wrong.
     pub(super) fn records_come(&self, of: &Lane) {
         self.end_troubles(|lane, _| lane.is_none_or(|lane| lane == of));
+    }
+
+    /// The lanes whose trouble a person has to see to; `None` is all of them.
+    pub(super) fn lasting_troubles(&self) -> Vec<Option<Lane>> {
+        let Some(board) = self.current() else { return Vec::new() };
+        let lasting = board.troubles.iter().filter(|(_, trouble)| trouble.until.is_none());
+        lasting.map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// Nothing is left to read of a lane, or of all: whatever was wrong keeps nothing back.
+    pub(super) fn nothing_waits(&self, of: Option<&Lane>) {
+        self.end_troubles(|lane, _| lane == of);
     }
 
     /// Lanes are given out anew: what is still wrong will be told again.

@@ -39,6 +39,7 @@ impl Committer {
             Done::Committed(seq) => Ok(seq),
             Done::Fenced(lane) => Err(Fault::outside(format!("a host moved {lane} right now"))
                 .help("look again: it may need no repair any more")),
+            Done::Sealed => Err(sealed().help("look again")),
             done => Err(Fault::bug(format!("skip offsets: {done:?}"))),
         }
     }
@@ -93,13 +94,16 @@ impl Committer {
             };
             log.check(&manifest)?;
             let key = names::manifest_key(pipeline, epoch, manifest.seq);
-            if matches!(store.create(&key, manifest.encode().into()).await, Created::Ok) {
+            let Created::Other(fault) = store.create(&key, manifest.encode().into()).await else {
                 return Ok(manifest.seq);
-            }
+            };
             // Rule 1: it may be there all the same.
             let found = store.get(&key).await?.map(|bytes| Manifest::decode(&key, &bytes));
-            if found.transpose()?.is_some_and(|found| found.nonce == draft.nonce) {
-                return Ok(manifest.seq);
+            match found.transpose()? {
+                Some(found) if found.nonce == draft.nonce => return Ok(manifest.seq),
+                Some(_) => {}
+                // It may still land; whoever repeats the repair finds it void already.
+                None => return Err(fault),
             }
         }
     }
