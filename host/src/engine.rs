@@ -203,12 +203,15 @@ impl Engine {
     /// Compiles. One whose compiler is interrupted again and again is taken for the reason of it: nobody tries it for ever.
     fn compile(&self, name: &str, digest: &str, wasm: &[u8]) -> Result<Vec<u8>, Fault> {
         let compiled = self.compiler.compile(name, wasm);
-        let Err(fault) = &compiled else { return compiled };
-        if fault.code != Some(compile::INTERRUPTED) {
-            return compiled;
-        }
         let mut interrupted =
             self.interrupted.lock().expect("nothing panics while it holds this lock");
+        let fault = match &compiled {
+            Err(fault) if fault.code == Some(compile::INTERRUPTED) => fault,
+            _ => {
+                interrupted.remove(digest);
+                return compiled;
+            }
+        };
         let times = interrupted.entry(digest.to_owned()).or_default();
         *times += 1;
         if *times < MAX_INTERRUPTIONS {

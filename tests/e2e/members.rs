@@ -6,8 +6,6 @@ use rustix::process::Signal;
 use tidemill_tests::{
     eventually,
     host::{Host, Site, StoreKind},
-    proxy::Proxy,
-    setting,
 };
 
 use crate::{identity::Identity, log};
@@ -102,9 +100,7 @@ fn s3_a_drain_commits_what_was_read() {
 
 #[test]
 fn a_signal_ends_a_host_that_cannot_start() {
-    let mut site = Site::new(StoreKind::S3);
-    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
-    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+    let (site, proxy) = Site::behind_a_proxy();
     let identity = Identity::new(1);
     identity.pipeline(&site, "1h", "[]");
     proxy.close();
@@ -118,9 +114,7 @@ fn a_signal_ends_a_host_that_cannot_start() {
 
 #[test]
 fn a_second_signal_ends_at_once_and_loses_nothing() {
-    let mut site = Site::new(StoreKind::S3);
-    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
-    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+    let (site, proxy) = Site::behind_a_proxy();
     let mut identity = Identity::new(4);
     identity.pipeline(&site, "1h", "[]");
     identity.produce(5_000);
@@ -144,9 +138,7 @@ fn a_second_signal_ends_at_once_and_loses_nothing() {
 /// A drain that takes its time is the end all the same: nothing is started any more, and nobody is told that it was.
 #[test]
 fn a_host_that_drains_takes_nothing_in() {
-    let mut site = Site::new(StoreKind::S3);
-    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
-    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+    let (site, proxy) = Site::behind_a_proxy();
     let mut identity = Identity::new(2);
     identity.pipeline(&site, "1h", "[]");
     identity.produce(500);

@@ -4,8 +4,7 @@ use tidemill_tests::{
     eventually, guest,
     host::{Host, Site, StoreKind},
     kafka::{self, Record},
-    proxy::Proxy,
-    setting, unique,
+    unique,
 };
 
 use crate::{identity::Identity, log};
@@ -86,9 +85,7 @@ fn every_metric_is_there_with_its_labels() {
 
 #[test]
 fn the_lag_grows_while_the_store_is_away() {
-    let mut site = Site::new(StoreKind::S3);
-    let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
-    site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+    let (site, proxy) = Site::behind_a_proxy();
     let mut identity = Identity::new(1);
     identity.pipeline(&site, "200ms", "[]");
     let host = site.run().ready();

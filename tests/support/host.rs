@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{components, eventually, kafka, reader::Place, setting, unique};
+use crate::{components, eventually, kafka, proxy::Proxy, reader::Place, setting, unique};
 
 /// Where a host writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,17 @@ impl Site {
         }
         site.write("pipelines/.keep", "");
         site
+    }
+
+    /// A site on S3, which its commands reach through a proxy.
+    ///
+    /// # Panics
+    /// As `new`.
+    pub fn behind_a_proxy() -> (Self, Proxy) {
+        let mut site = Self::new(StoreKind::S3);
+        let proxy = Proxy::to(&setting("TIDEMILL_TEST_S3_ENDPOINT"));
+        site.environment("TIDEMILL_STORE_ENDPOINT", Some(&proxy.address()));
+        (site, proxy)
     }
 
     /// Its folder.

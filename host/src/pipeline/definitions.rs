@@ -3,10 +3,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, MutexGuard},
+    time::Duration,
 };
 
 use chrono::{SecondsFormat, Utc};
 use crossbeam_channel::unbounded;
+use tokio::time::timeout;
 
 use super::{
     changes,
@@ -19,6 +21,9 @@ use super::{
     task::Task,
 };
 use crate::{commit::manifest::Handover, config, events::What, fault::Fault};
+
+/// How long a new epoch may take to begin.
+const BEGIN: Duration = Duration::from_secs(120);
 
 impl Fleet {
     /// Takes a definition of a pipeline, new or changed, if it can run: else what ran before runs on. With `text`, it is
@@ -58,21 +63,38 @@ impl Fleet {
         if !begins_epoch {
             fits?;
         }
+        let given_up = changes::given_up(&pipeline, &log);
+        if begins_epoch {
+            let topics: Vec<_> = given_up.iter().map(String::as_str).collect();
+            let topics = if topics.is_empty() { "none".to_owned() } else { topics.join(", ") };
+            warnings
+                .push(format!("epoch {} of the log ends; topics given up: {topics}", log.epoch));
+        }
         self.compile(&pipeline);
         let mut held = self.registry.hold();
-        let plan = self.plan(&mut held, &pipeline, !how.dry_run)?;
+        let mut plan = self.plan(&mut held, &pipeline, !how.dry_run)?;
         let taken = changes.map_or(Taken::Created, |changes| Taken::Changed(changes, warnings));
         if how.dry_run {
             return Ok(taken);
         }
-        held.write(&name, plan.written(), &plan.components())?;
         if begins_epoch {
-            // Before it is defined: if that fails, nothing runs until the same is asked for once more, and nothing is doubled.
-            let handover =
-                Handover { given_up: changes::given_up(&pipeline, &log), ..Handover::default() };
+            // Nobody waits for the pipeline's store meanwhile. Before it is defined: if that fails, nothing runs until the
+            // same is asked for once more, and nothing is doubled.
+            drop(held);
+            let handover = Handover { given_up, ..Handover::default() };
             let writer = &self.around.writer;
-            runtime.block_on(Committer::begin_epoch(&prepared.store, &name, writer, handover))?;
+            let begin = Committer::begin_epoch(&prepared.store, &name, writer, handover);
+            let begun = runtime.block_on(async { timeout(BEGIN, begin).await });
+            begun.map_err(|_| {
+                Fault::outside(format!(
+                    "begin an epoch of pipeline {name}: its store does not answer"
+                ))
+                .help("ask for the same again: an epoch that was begun is not begun twice")
+            })??;
+            held = self.registry.hold();
+            plan = self.plan(&mut held, &pipeline, true)?;
         }
+        held.write(&name, plan.written(), &plan.components())?;
         if let Some(text) = text {
             held.define(&name, text)?;
         }

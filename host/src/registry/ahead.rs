@@ -49,9 +49,12 @@ impl Registry {
     /// Compiles what somebody is about to use of components: of each the build that is pinned; else the current one, and the
     /// file that lies in the folder. Blocks: not for the I/O runtime.
     pub fn compile_for<'a>(&self, components: impl Iterator<Item = (&'a str, Option<&'a str>)>) {
-        // Pipelines that start together use the same component more often than not.
-        let _turn = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, pin) in components {
+            if self.works().uncompiled(name, pin).is_empty() {
+                continue;
+            }
+            // Pipelines that start together use the same component more often than not.
+            let _turn = self.preparing.lock().unwrap_or_else(PoisonError::into_inner);
             let builds = self.works().uncompiled(name, pin);
             for wasm in builds {
                 drop(self.compile_ahead(name, &wasm));

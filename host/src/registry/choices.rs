@@ -76,18 +76,25 @@ impl RoadWorks {
         let refuse = |log: &Log| {
             let (component, digest) = (component.clone(), from.to_owned());
             let (reason, against) = (reason.clone(), against.clone());
-            let is_current = log.current(name) == Some(from);
-            is_current.then_some(Change::Refuse { component, digest, reason, against, road })
+            let is_chosen_again = log.current(name) == Some(from);
+            (!is_chosen_again).then_some(Change::Refuse {
+                component,
+                digest,
+                reason,
+                against,
+                road,
+            })
         };
+        // First of all: as long as it can't be gone back from, it is no refused one.
+        if let Outcome::Refused(reason) = self.roll_back(users, name, to)? {
+            return Err(Fault::transform(reason));
+        }
         if self.runtime.block_on(self.journal.append(refuse))? {
-            let (component, digest) = (name.to_owned(), from.to_owned());
-            let reason = reason.clone();
+            let digest = from.to_owned();
             self.events.tell(What::Refused { component, digest, road: road.name(), reason });
         }
-        match self.roll_back(users, name, to)? {
-            Outcome::Refused(reason) => Err(Fault::transform(reason)),
-            Outcome::Accepted | Outcome::Unchanged => Ok(()),
-        }
+        self.show();
+        Ok(())
     }
 
     pub(super) fn remove(

@@ -221,7 +221,6 @@ mod tests {
         fs::read(&file).unwrap();
         let looked: notify::Event = seen.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
         assert!(!is_news(looked.kind), "{looked:?}");
-        assert!(told.is_empty());
         fs::write(&file, "changed").unwrap();
         told.recv_timeout(Duration::from_secs(10)).unwrap();
     }
